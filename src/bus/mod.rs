@@ -1,0 +1,4 @@
+//! The only module that knows NATS.
+
+pub mod server;
+pub mod streams;

@@ -1,0 +1,1 @@
+//! The supervised nats-server of `voicebus up`.

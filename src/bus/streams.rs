@@ -1,0 +1,1 @@
+//! Streams, consumers and buckets: create them or verify them.

@@ -1,0 +1,4 @@
+//! voicebus: the event router between a phone-call server and OpenClaw.
+
+pub mod bus;
+pub mod simulate;

@@ -1,0 +1,2 @@
+//! voicebus.
+fn main() {}
