@@ -1,0 +1,519 @@
+//! Which session a call belongs to: five rules, the first that answers wins.
+//!
+//! 1. the session named by the command that made the call;
+//! 2. the other id of the same call: an outbound call's second leg arrives as "inbound" from the
+//!    number that was dialled (or from our own);
+//! 3. a dial to that number that is still waiting for its call;
+//! 4. a link from the number to a session, made by a person or an agent;
+//! 5. the configured scope.
+//!
+//! A caller without a number gets a session of the call's own, never a shared one.
+
+use super::Timestamp;
+use super::ids::{AgentId, CallId, IntentId, SessionKey};
+use super::input::Direction;
+use super::phone::Party;
+use chrono::TimeDelta;
+
+/// How long after a dial its call and its second leg are looked for. The server gives up ringing
+/// after 30 s and itself matches legs for 60 s; twice that covers a slow answer.
+pub const DIAL_WINDOW: TimeDelta = TimeDelta::seconds(120);
+
+/// Dials remembered per number. One number has one dial in flight; more only when dialled past
+/// voicebus.
+pub const DIALS_PER_NUMBER_MAX: usize = 8;
+
+/// Which rule put a call into its session; a smaller one is stronger, and only a stronger one may
+/// move the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Named by the command that made the call.
+    Command,
+    /// The other id of a known call.
+    OtherLeg,
+    /// A dial to this number waits for its call.
+    PendingDial,
+    /// The number is linked to a session.
+    Link,
+    /// The configured scope.
+    Scope,
+    /// Nothing is known of the caller yet.
+    Provisional,
+}
+
+impl Rule {
+    const ALL: [Self; 6] = [
+        Self::Command,
+        Self::OtherLeg,
+        Self::PendingDial,
+        Self::Link,
+        Self::Scope,
+        Self::Provisional,
+    ];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::OtherLeg => "other-leg",
+            Self::PendingDial => "pending-dial",
+            Self::Link => "link",
+            Self::Scope => "scope",
+            Self::Provisional => "provisional",
+        }
+    }
+
+    /// Reads a rule.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.as_str() == text)
+    }
+}
+
+/// A call's session and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The session.
+    pub key: SessionKey,
+    /// The rule that chose it.
+    pub rule: Rule,
+}
+
+/// How calls share sessions when nothing else decides; OpenClaw's own `sessionScope`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// One session for each number.
+    PerPhone,
+    /// One session for each call.
+    PerCall,
+    /// The agent's main session.
+    Main,
+}
+
+/// What a deployment says about sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Whose sessions are made.
+    pub agent: AgentId,
+    /// Rule 5.
+    pub scope: Scope,
+}
+
+/// A recent outbound dial, as remembered under the number that was dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentDial {
+    /// The command behind it; `None` when somebody dialled past voicebus.
+    pub intent: Option<IntentId>,
+    /// The session of the call.
+    pub session: SessionKey,
+    /// The call's id, once the server has given one.
+    pub call: Option<CallId>,
+    /// The call's second id, once it has appeared.
+    pub leg: Option<CallId>,
+    /// When it was dialled.
+    pub at: Timestamp,
+}
+
+impl RecentDial {
+    fn is_recent(&self, now: Timestamp) -> bool {
+        (now - self.at).abs() <= DIAL_WINDOW
+    }
+}
+
+/// What is known outside the call's own log; looked up by the caller's number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Recent dials to (or from) the other party's number, oldest first.
+    pub dials: Vec<RecentDial>,
+    /// The session linked to the number.
+    pub link: Option<SessionKey>,
+}
+
+/// What must be remembered under the number before the event is published, so that the other leg
+/// finds it. Doing it twice changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The dial at this index has this call.
+    Call(usize, CallId),
+    /// The dial at this index has this second leg.
+    Leg(usize, CallId),
+    /// An outbound call that no command made.
+    Dialled(RecentDial),
+}
+
+impl Claim {
+    /// The dials of a number after the claim, at most [`DIALS_PER_NUMBER_MAX`], recent ones only.
+    #[must_use]
+    pub fn perform(&self, mut dials: Vec<RecentDial>, now: Timestamp) -> Vec<RecentDial> {
+        match self {
+            Self::Call(index, call) => {
+                if let Some(dial) = dials.get_mut(*index) {
+                    dial.call = Some(call.clone());
+                }
+            }
+            Self::Leg(index, leg) => {
+                if let Some(dial) = dials.get_mut(*index) {
+                    dial.leg = Some(leg.clone());
+                }
+            }
+            Self::Dialled(dial) => dials.push(dial.clone()),
+        }
+        dials.retain(|dial| dial.is_recent(now));
+        let surplus = dials.len().saturating_sub(DIALS_PER_NUMBER_MAX);
+        dials.drain(..surplus);
+        dials
+    }
+}
+
+/// The answer of the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The session.
+    pub binding: Binding,
+    /// The command behind the call, where one is.
+    pub intent: Option<IntentId>,
+    /// The other id of the same call, where it is known.
+    pub other_leg: Option<CallId>,
+    /// What must be remembered.
+    pub claim: Option<Claim>,
+}
+
+/// Applies rules 2 to 5 to a call that begins. (Rule 1 needs no look-up: the report of the dial
+/// names call and session.)
+#[must_use]
+pub fn resolve(
+    call: &CallId,
+    direction: Option<Direction>,
+    party: Option<&Party>,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Resolution {
+    let dials = || {
+        facts
+            .dials
+            .iter()
+            .enumerate()
+            .filter(|(_, dial)| dial.is_recent(now))
+    };
+    let with = |rule, dial: &RecentDial, claim: Option<Claim>| Resolution {
+        binding: Binding {
+            key: dial.session.clone(),
+            rule,
+        },
+        intent: dial.intent.clone(),
+        other_leg: [&dial.call, &dial.leg]
+            .into_iter()
+            .flatten()
+            .find(|id| *id != call)
+            .cloned(),
+        claim,
+    };
+
+    if let Some((_, dial)) = dials().find(|(_, dial)| dial.call.as_ref() == Some(call)) {
+        let rule = if dial.intent.is_some() {
+            Rule::Command
+        } else {
+            Rule::Scope
+        };
+        return with(rule, dial, None);
+    }
+    if let Some((_, dial)) = dials().find(|(_, dial)| dial.leg.as_ref() == Some(call)) {
+        return with(Rule::OtherLeg, dial, None);
+    }
+    match direction {
+        Some(Direction::Outbound) => {
+            if let Some((index, dial)) = only(dials().filter(|(_, dial)| dial.call.is_none())) {
+                return with(
+                    Rule::PendingDial,
+                    dial,
+                    Some(Claim::Call(index, call.clone())),
+                );
+            }
+        }
+        Some(Direction::Inbound) => {
+            if let Some((index, dial)) = only(dials().filter(|(_, dial)| dial.leg.is_none())) {
+                let rule = if dial.call.is_some() {
+                    Rule::OtherLeg
+                } else {
+                    Rule::PendingDial
+                };
+                return with(rule, dial, Some(Claim::Leg(index, call.clone())));
+            }
+        }
+        None => {}
+    }
+
+    let number = party.and_then(Party::number);
+    let (key, rule) = match (number, &facts.link, policy.scope) {
+        (Some(_), Some(linked), _) => (linked.clone(), Rule::Link),
+        (_, _, Scope::Main) => (SessionKey::main(&policy.agent), Rule::Scope),
+        (_, _, Scope::PerCall) => (SessionKey::per_call(&policy.agent, call), Rule::Scope),
+        (Some(number), None, Scope::PerPhone) => (
+            SessionKey::per_phone(&policy.agent, number.digits()),
+            Rule::Scope,
+        ),
+        (None, _, Scope::PerPhone) => {
+            (SessionKey::per_call(&policy.agent, call), Rule::Provisional)
+        }
+    };
+    let binding = Binding { key, rule };
+    let claim = (direction == Some(Direction::Outbound) && number.is_some()).then(|| {
+        Claim::Dialled(RecentDial {
+            intent: None,
+            session: binding.key.clone(),
+            call: Some(call.clone()),
+            leg: None,
+            at: now,
+        })
+    });
+    Resolution {
+        binding,
+        intent: None,
+        other_leg: None,
+        claim,
+    }
+}
+
+/// The one item of an iterator; none when there are several, because a guess between two dials
+/// would put one person's words into another's session.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.next().is_none().then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::phone::E164;
+
+    fn agent() -> AgentId {
+        AgentId::parse("main").unwrap()
+    }
+
+    fn id(text: &str) -> CallId {
+        CallId::parse(text).unwrap()
+    }
+
+    fn key(text: &str) -> SessionKey {
+        SessionKey::parse(text, &agent()).unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    fn policy(scope: Scope) -> Policy {
+        Policy {
+            agent: agent(),
+            scope,
+        }
+    }
+
+    fn number() -> Party {
+        Party::Number(E164::parse("+12015550142").unwrap())
+    }
+
+    fn dial(intent: &str, call: Option<&str>, leg: Option<&str>) -> RecentDial {
+        RecentDial {
+            intent: Some(IntentId::parse(intent).unwrap()),
+            session: key("asked-for"),
+            call: call.map(id),
+            leg: leg.map(id),
+            at: at(0),
+        }
+    }
+
+    fn session(call: &str, direction: Direction, facts: &Facts, now: i64) -> Resolution {
+        resolve(
+            &id(call),
+            Some(direction),
+            Some(&number()),
+            facts,
+            &policy(Scope::PerPhone),
+            at(now),
+        )
+    }
+
+    #[test]
+    fn the_scope_decides_when_nothing_else_is_known() {
+        let facts = Facts::default();
+        let of = |scope, party: Option<&Party>| {
+            resolve(
+                &id("rtc_1"),
+                Some(Direction::Inbound),
+                party,
+                &facts,
+                &policy(scope),
+                at(0),
+            )
+            .binding
+            .key
+            .to_string()
+        };
+        assert_eq!(
+            of(Scope::PerPhone, Some(&number())),
+            "agent:main:voice:12015550142"
+        );
+        assert_eq!(
+            of(Scope::PerCall, Some(&number())),
+            "agent:main:voice:call:rtc_1"
+        );
+        assert_eq!(of(Scope::Main, Some(&number())), "agent:main:main");
+    }
+
+    #[test]
+    fn anonymous_callers_share_no_session() {
+        let of = |call| {
+            let facts = Facts {
+                link: Some(key("linked")),
+                ..Facts::default()
+            };
+            let policy = policy(Scope::PerPhone);
+            resolve(
+                &id(call),
+                Some(Direction::Inbound),
+                Some(&Party::Anonymous),
+                &facts,
+                &policy,
+                at(0),
+            )
+            .binding
+        };
+        assert_eq!(of("rtc_1").key.as_str(), "agent:main:voice:call:rtc_1");
+        assert_ne!(of("rtc_1").key, of("rtc_2").key);
+    }
+
+    #[test]
+    fn a_link_beats_the_scope() {
+        let facts = Facts {
+            link: Some(key("linked")),
+            ..Facts::default()
+        };
+        assert_eq!(
+            session("rtc_1", Direction::Inbound, &facts, 0).binding,
+            Binding {
+                key: key("linked"),
+                rule: Rule::Link
+            }
+        );
+    }
+
+    #[test]
+    fn both_ids_of_an_outbound_call_find_the_session_of_the_dial() {
+        let mut facts = Facts {
+            dials: vec![dial("i1", None, None)],
+            link: Some(key("linked")),
+        };
+        let first = session("CA1", Direction::Outbound, &facts, 1);
+        assert_eq!(
+            first.binding,
+            Binding {
+                key: key("asked-for"),
+                rule: Rule::PendingDial
+            }
+        );
+        facts.dials = first.claim.unwrap().perform(facts.dials, at(1));
+
+        let second = session("rtc_1", Direction::Inbound, &facts, 2);
+        assert_eq!(
+            second.binding,
+            Binding {
+                key: key("asked-for"),
+                rule: Rule::OtherLeg
+            }
+        );
+        assert_eq!(second.other_leg, Some(id("CA1")));
+        facts.dials = second.claim.unwrap().perform(facts.dials, at(2));
+
+        // Told again, each finds the same and claims nothing more.
+        let again = session("rtc_1", Direction::Inbound, &facts, 3);
+        assert_eq!((again.binding.key, again.claim), (key("asked-for"), None));
+        assert_eq!(
+            session("CA1", Direction::Outbound, &facts, 3).binding.rule,
+            Rule::Command
+        );
+
+        // The callee calls back: that is another call.
+        assert_eq!(
+            session("rtc_2", Direction::Inbound, &facts, 4).binding.rule,
+            Rule::Link
+        );
+    }
+
+    #[test]
+    fn the_second_leg_may_come_before_anything_is_known_of_the_first() {
+        let facts = Facts {
+            dials: vec![dial("i1", None, None)],
+            link: None,
+        };
+        let leg = session("rtc_1", Direction::Inbound, &facts, 1);
+        assert_eq!(leg.binding.key, key("asked-for"));
+        let facts = Facts {
+            dials: leg.claim.unwrap().perform(facts.dials, at(1)),
+            link: None,
+        };
+        assert_eq!(
+            session("CA1", Direction::Outbound, &facts, 2).binding.key,
+            key("asked-for")
+        );
+    }
+
+    #[test]
+    fn an_old_dial_and_two_possible_dials_decide_nothing() {
+        let facts = Facts {
+            dials: vec![dial("i1", None, None)],
+            link: None,
+        };
+        assert_eq!(
+            session("CA1", Direction::Outbound, &facts, 121)
+                .binding
+                .rule,
+            Rule::Scope
+        );
+        let facts = Facts {
+            dials: vec![dial("i1", None, None), dial("i2", None, None)],
+            link: None,
+        };
+        assert_eq!(
+            session("CA1", Direction::Outbound, &facts, 1).binding.rule,
+            Rule::Scope
+        );
+    }
+
+    #[test]
+    fn a_call_dialled_past_voicebus_is_remembered_for_its_second_leg() {
+        let policy = policy(Scope::PerCall);
+        let first = resolve(
+            &id("CA1"),
+            Some(Direction::Outbound),
+            Some(&number()),
+            &Facts::default(),
+            &policy,
+            at(0),
+        );
+        let facts = Facts {
+            dials: first.claim.unwrap().perform(vec![], at(0)),
+            link: None,
+        };
+        let second = resolve(
+            &id("rtc_1"),
+            Some(Direction::Inbound),
+            Some(&number()),
+            &facts,
+            &policy,
+            at(1),
+        );
+        assert_eq!(second.binding.key, first.binding.key);
+    }
+
+    #[test]
+    fn the_memory_of_a_number_is_bounded() {
+        let mut dials = vec![];
+        for n in 0..20 {
+            dials = Claim::Dialled(dial(&format!("i{n}"), None, None)).perform(dials, at(0));
+        }
+        assert_eq!(dials.len(), DIALS_PER_NUMBER_MAX);
+    }
+}
