@@ -1,0 +1,187 @@
+//! Commands and their answers as they travel: on `voice.cmd.<verb>.<key>`, as requests to the
+//! micro services, and as answers.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use super::event::CommandSnapshot;
+use super::{Error, field, from_bytes};
+use crate::domain::Timestamp;
+use crate::domain::command::Dial;
+use crate::domain::ids::{AgentId, CallId, IntentId, SessionKey};
+use crate::domain::phone::E164;
+
+const WHAT: &str = "command";
+
+/// How long a dial command stays good when it names no deadline. Long enough for a server that
+/// restarts, short enough that nobody is called about something long past.
+pub const DIAL_DEADLINE_DEFAULT: TimeDelta = TimeDelta::minutes(2);
+
+/// Longest opening words, in bytes.
+pub const MESSAGE_LENGTH_MAX: usize = 8 * 1024;
+
+/// `voice.cmd.dial.<intent>` and `voice.svc.dial`: place one call. Unknown fields are refused, so
+/// that a misspelt one is not silently left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DialRequest {
+    /// Names the wish; in a stream the subject's key. A service request without it gets a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
+    /// Whom to call, in E.164.
+    pub to: String,
+    /// Which of our numbers to show, in E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<String>,
+    /// What the assistant opens with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The session of the call; by default the one of the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// After this instant nothing is dialled any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// For a service request: how long to wait for the outcome, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+impl DialRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// When it is not JSON of this form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        from_bytes(WHAT, bytes)
+    }
+
+    /// The domain's command.
+    ///
+    /// # Errors
+    /// When a field cannot be used.
+    pub fn to_dial(
+        &self,
+        intent: IntentId,
+        agent: &AgentId,
+        asked_at: Timestamp,
+    ) -> Result<Dial, Error> {
+        let to = field(WHAT, "to", E164::parse(&self.to))?;
+        field(WHAT, "to", to.check_plan())?;
+        let caller_id = self
+            .caller_id
+            .as_deref()
+            .map(|text| field(WHAT, "caller_id", E164::parse(text)))
+            .transpose()?;
+        if caller_id.as_ref() == Some(&to) {
+            return Err(Error::Field {
+                what: WHAT,
+                field: "to",
+                reason: "is the caller id itself".to_owned(),
+            });
+        }
+        if self
+            .message
+            .as_ref()
+            .is_some_and(|message| message.len() > MESSAGE_LENGTH_MAX)
+        {
+            let reason = format!("is longer than {MESSAGE_LENGTH_MAX} bytes");
+            return Err(Error::Field {
+                what: WHAT,
+                field: "message",
+                reason,
+            });
+        }
+        let session = match &self.session {
+            Some(text) => field(WHAT, "session", SessionKey::parse(text, agent))?,
+            None => SessionKey::per_phone(agent, to.digits()),
+        };
+        let deadline = self.deadline.unwrap_or(asked_at + DIAL_DEADLINE_DEFAULT);
+        Ok(Dial {
+            intent,
+            to,
+            caller_id,
+            message: self.message.clone(),
+            session,
+            deadline,
+        })
+    }
+}
+
+/// `voice.cmd.hangup.<call>` and `voice.svc.hangup`: end one call.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HangupRequest {
+    /// The command's own id; a new one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The call; in a stream the subject's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The session in which the outcome is told; by default one of the call's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// For a service request: how long to wait for the outcome, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+impl HangupRequest {
+    /// Reads a request; an empty body asks for nothing in particular.
+    ///
+    /// # Errors
+    /// When it is not JSON of this form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.is_empty() {
+            Ok(Self::default())
+        } else {
+            from_bytes(WHAT, bytes)
+        }
+    }
+
+    /// The call that it is about.
+    ///
+    /// # Errors
+    /// When it names none, or not by an id.
+    pub fn call(&self) -> Result<CallId, Error> {
+        field(
+            WHAT,
+            "call",
+            CallId::parse(self.call.as_deref().unwrap_or_default()),
+        )
+    }
+}
+
+/// The answer to somebody who waits for a command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `queued` when the wait was over first; else the status of the command.
+    pub status: String,
+    /// The command's id; its outcome can be asked for by it.
+    pub id: String,
+    /// The command as it stands, when there is an outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSnapshot>,
+}
+
+impl Outcome {
+    /// The command was stored and nothing is known of it yet.
+    #[must_use]
+    pub fn queued(id: &IntentId) -> Self {
+        Self {
+            status: "queued".to_owned(),
+            id: id.to_string(),
+            command: None,
+        }
+    }
+
+    /// The command has come to an answer.
+    #[must_use]
+    pub fn answered(command: CommandSnapshot) -> Self {
+        Self {
+            status: command.status.clone(),
+            id: command.id.clone(),
+            command: Some(command),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! An accepted event in VOICE_IN: what it says, normalised, and the body as it came.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::event::CommandSnapshot;
+use super::{Error, field, from_bytes, to_bytes, word};
+use crate::domain::Timestamp;
+use crate::domain::ids::{AgentId, CallId, EventId, IntentId, SessionKey};
+use crate::domain::input::{
+    AudioMark, Direction, End, EndReason, Input, InputKind, Position, Speaker, Utterance,
+};
+use crate::domain::phone::{E164, Party};
+
+const WHAT: &str = "input";
+const VERSION: u32 = 1;
+
+/// The wire form of an input. Its position is where the stream puts it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InputEnvelope {
+    version: u32,
+    id: String,
+    source: String,
+    call: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    happened_at: Option<Timestamp>,
+    received_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_sequence: Option<u64>,
+    says: Says,
+    /// W3C trace context of the sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The body as it came, byte for byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Says {
+    Started {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        direction: Option<String>,
+        /// The number, `""` for a party without one; absent when nothing was said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<String>,
+    },
+    Ringing,
+    Answered,
+    Ended {
+        reason: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    Utterance {
+        speaker: String,
+        label: String,
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spoken_at: Option<Timestamp>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        confidence: Option<f64>,
+    },
+    AudioReceived,
+    AudioSent,
+    Dialled {
+        intent: String,
+        session: String,
+        to: String,
+    },
+    Cancelled,
+    Command(CommandSnapshot),
+}
+
+/// Writes an input for the stream. `body` is kept as it came when it is JSON.
+///
+/// # Errors
+/// When the whole is larger than a message may be.
+pub fn encode_input(
+    input: &Input,
+    source: &str,
+    traceparent: Option<&str>,
+    body: Option<&str>,
+) -> Result<Bytes, Error> {
+    let says = match &input.kind {
+        InputKind::Started { direction, party } => Says::Started {
+            direction: direction.map(|direction| direction.as_str().to_owned()),
+            number: party
+                .as_ref()
+                .map(|party| party.number().map(ToString::to_string).unwrap_or_default()),
+        },
+        InputKind::Ringing => Says::Ringing,
+        InputKind::Answered => Says::Answered,
+        InputKind::Ended(end) => Says::Ended {
+            reason: end.reason.as_str().to_owned(),
+            detail: end.detail.clone(),
+        },
+        InputKind::Utterance(utterance) => Says::Utterance {
+            speaker: utterance.speaker.as_str().to_owned(),
+            label: utterance.speaker_label.clone(),
+            text: utterance.text.clone(),
+            spoken_at: utterance.spoken_at,
+            confidence: utterance.confidence,
+        },
+        InputKind::Audio(AudioMark::Received) => Says::AudioReceived,
+        InputKind::Audio(AudioMark::Sent) => Says::AudioSent,
+        InputKind::Dialled {
+            intent,
+            session,
+            to,
+        } => Says::Dialled {
+            intent: intent.to_string(),
+            session: session.to_string(),
+            to: to.to_string(),
+        },
+        InputKind::Cancelled => Says::Cancelled,
+        InputKind::Command(report) => Says::Command(CommandSnapshot::from_report(report)),
+    };
+    let envelope = InputEnvelope {
+        version: VERSION,
+        id: input.id.to_string(),
+        source: source.to_owned(),
+        call: input.call.to_string(),
+        happened_at: input.happened_at,
+        received_at: input.received_at,
+        source_sequence: input.source_sequence,
+        says,
+        traceparent: traceparent.map(str::to_owned),
+        body: body.and_then(|body| RawValue::from_string(body.to_owned()).ok()),
+    };
+    to_bytes(WHAT, &envelope)
+}
+
+/// Reads an input back, with the sender's trace context.
+///
+/// # Errors
+/// When the message is not an input of a version that this program knows.
+pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<String>), Error> {
+    let envelope: InputEnvelope = from_bytes(WHAT, bytes)?;
+    if envelope.version > VERSION {
+        return Err(Error::Version {
+            what: WHAT,
+            found: envelope.version,
+            known: VERSION,
+        });
+    }
+    let kind = match envelope.says {
+        Says::Started { direction, number } => InputKind::Started {
+            direction: direction
+                .map(|text| word(WHAT, "direction", Direction::parse(&text)))
+                .transpose()?,
+            party: number
+                .map(|text| match text.as_str() {
+                    "" => Ok(Party::Anonymous),
+                    text => field(WHAT, "number", E164::parse(text)).map(Party::Number),
+                })
+                .transpose()?,
+        },
+        Says::Ringing => InputKind::Ringing,
+        Says::Answered => InputKind::Answered,
+        Says::Ended { reason, detail } => InputKind::Ended(End {
+            reason: word(WHAT, "reason", EndReason::parse(&reason))?,
+            detail,
+        }),
+        Says::Utterance {
+            speaker,
+            label,
+            text,
+            spoken_at,
+            confidence,
+        } => InputKind::Utterance(Utterance {
+            speaker: Speaker::read(&speaker),
+            speaker_label: label,
+            text,
+            spoken_at,
+            confidence,
+        }),
+        Says::AudioReceived => InputKind::Audio(AudioMark::Received),
+        Says::AudioSent => InputKind::Audio(AudioMark::Sent),
+        Says::Dialled {
+            intent,
+            session,
+            to,
+        } => InputKind::Dialled {
+            intent: field(WHAT, "intent", IntentId::parse(&intent))?,
+            session: session_key(WHAT, &session)?,
+            to: field(WHAT, "to", E164::parse(&to))?,
+        },
+        Says::Cancelled => InputKind::Cancelled,
+        Says::Command(snapshot) => InputKind::Command(snapshot.to_report()?),
+    };
+    let input = Input {
+        id: field(WHAT, "id", EventId::parse(&envelope.id))?,
+        call: field(WHAT, "call", CallId::parse(&envelope.call))?,
+        position,
+        happened_at: envelope.happened_at,
+        received_at: envelope.received_at,
+        source_sequence: envelope.source_sequence,
+        kind,
+    };
+    Ok((input, envelope.traceparent))
+}
+
+/// Keys on the bus are canonical already, so no agent has to be put in front; one that is not
+/// canonical is refused rather than mended.
+pub(super) fn session_key(what: &'static str, text: &str) -> Result<SessionKey, Error> {
+    let any = field(what, "session", AgentId::parse("main"))?;
+    let key = field(what, "session", SessionKey::parse(text, &any))?;
+    if key.as_str() != text {
+        return Err(Error::Field {
+            what,
+            field: "session",
+            reason: "not canonical".to_owned(),
+        });
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roundtrip(kind: InputKind) {
+        let position = Position {
+            epoch: 7,
+            sequence: 9,
+        };
+        let input = Input {
+            id: EventId::parse("ev_1").unwrap(),
+            call: CallId::parse("rtc_1").unwrap(),
+            position,
+            happened_at: None,
+            received_at: Timestamp::from_timestamp(1_800_000_000, 123_456_789).unwrap(),
+            source_sequence: Some(4),
+            kind,
+        };
+        let bytes = encode_input(
+            &input,
+            "call-event",
+            None,
+            Some("{\"n\":1208925819614629174706176}"),
+        )
+        .unwrap();
+        assert!(
+            std::str::from_utf8(&bytes)
+                .unwrap()
+                .contains("1208925819614629174706176"),
+            "the body was rounded"
+        );
+        assert_eq!(decode_input(&bytes, position).unwrap().0, input);
+    }
+
+    #[test]
+    fn every_input_reads_back_as_it_was_written() {
+        let number = E164::parse("+12015550142").unwrap();
+        let session = SessionKey::parse("s", &AgentId::parse("main").unwrap()).unwrap();
+        roundtrip(InputKind::Started {
+            direction: None,
+            party: None,
+        });
+        roundtrip(InputKind::Started {
+            direction: Some(Direction::Inbound),
+            party: Some(Party::Anonymous),
+        });
+        roundtrip(InputKind::Started {
+            direction: Some(Direction::Outbound),
+            party: Some(Party::Number(number.clone())),
+        });
+        roundtrip(InputKind::Ringing);
+        roundtrip(InputKind::Answered);
+        roundtrip(InputKind::Ended(End {
+            reason: EndReason::NoAnswer,
+            detail: Some("x".into()),
+        }));
+        roundtrip(InputKind::Utterance(Utterance {
+            speaker: Speaker::Agent,
+            speaker_label: "assistant".into(),
+            text: "Grüß Gott — 你好 \u{0} 👩‍👩‍👧".into(),
+            spoken_at: None,
+            confidence: Some(0.9),
+        }));
+        roundtrip(InputKind::Audio(AudioMark::Sent));
+        roundtrip(InputKind::Dialled {
+            intent: IntentId::parse("i").unwrap(),
+            session,
+            to: number,
+        });
+        roundtrip(InputKind::Cancelled);
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_not_guessed_at() {
+        let bytes = br#"{"version":2,"id":"e","source":"s","call":"c","received_at":"2026-11-22T12:00:00Z","says":{"type":"ringing"}}"#;
+        assert!(matches!(
+            decode_input(bytes, Position::default()),
+            Err(Error::Version { found: 2, .. })
+        ));
+    }
+}

@@ -1,0 +1,98 @@
+//! What goes over the wire, and how it becomes domain values: versioned serde structs, one file
+//! for each kind of message. Everything read back is parsed again; nothing is trusted because it
+//! came from the bus.
+
+mod command;
+mod event;
+mod input;
+mod record;
+
+pub use command::{DialRequest, HangupRequest, Outcome};
+pub use event::{
+    CallSnapshot, CommandSnapshot, EventData, EventEnvelope, PROGRESS_HEADER, Transcript,
+    decode_event, encode_event,
+};
+pub use input::{InputEnvelope, decode_input, encode_input};
+pub use record::{IntentRecord, IntentState, NumberRecord};
+
+use thiserror::Error;
+
+/// Largest message that voicebus publishes, in bytes. The server's own limit is 1 MiB
+/// (`max_payload`); one byte more closes the whole connection, so ours stays well below it.
+pub const MESSAGE_SIZE_MAX: usize = 960 * 1024;
+
+/// Why a message cannot be read or written.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Not the JSON that was expected.
+    #[error("message is not a valid {what}")]
+    Json {
+        /// What was expected.
+        what: &'static str,
+        /// What serde says; it names a place, never the content.
+        source: serde_json::Error,
+    },
+    /// A field that cannot be used.
+    #[error("field `{field}` of the {what} cannot be used: {reason}")]
+    Field {
+        /// What was read.
+        what: &'static str,
+        /// The field.
+        field: &'static str,
+        /// Why, without the content.
+        reason: String,
+    },
+    /// Written by a newer version.
+    #[error("{what} has version {found}, this program reads up to {known}")]
+    Version {
+        /// What was read.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        known: u32,
+    },
+    /// Larger than [`MESSAGE_SIZE_MAX`].
+    #[error("message has {found} bytes, at most {MESSAGE_SIZE_MAX} are allowed")]
+    TooLarge {
+        /// Bytes found.
+        found: usize,
+    },
+}
+
+fn to_bytes<T: serde::Serialize>(what: &'static str, value: &T) -> Result<bytes::Bytes, Error> {
+    let bytes = serde_json::to_vec(value).map_err(|source| Error::Json { what, source })?;
+    if bytes.len() > MESSAGE_SIZE_MAX {
+        return Err(Error::TooLarge { found: bytes.len() });
+    }
+    Ok(bytes.into())
+}
+
+fn from_bytes<'a, T: serde::Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Json { what, source })
+}
+
+/// Parses a field with a domain parser.
+fn field<T, E: std::fmt::Display>(
+    what: &'static str,
+    field: &'static str,
+    parsed: Result<T, E>,
+) -> Result<T, Error> {
+    parsed.map_err(|error| Error::Field {
+        what,
+        field,
+        reason: error.to_string(),
+    })
+}
+
+/// Parses a field with a domain parser that only says no.
+fn word<T>(what: &'static str, field: &'static str, parsed: Option<T>) -> Result<T, Error> {
+    parsed.ok_or_else(|| Error::Field {
+        what,
+        field,
+        reason: "unknown word".to_owned(),
+    })
+}

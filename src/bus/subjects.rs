@@ -1,0 +1,291 @@
+//! Every subject, bucket key and consumer name is built and parsed here; nobody else writes a dot.
+//!
+//! | subject | stream | what |
+//! |---|---|---|
+//! | `voice.in.<p>.<call>.<type>` | VOICE_IN | an accepted event, as it came |
+//! | `voice.commit.<call>.<session>.<kind>.<action>` | VOICE_EVENT | how the router commits; stored and republished as the next |
+//! | `voice.event.<call>.<session>.<kind>.<action>` | VOICE_EVENT | what happened: the public feed |
+//! | `voice.cmd.<verb>.<key>` | VOICE_CMD | what is asked |
+//! | `voice.dlq.<role>.<reason>` | VOICE_DLQ | dead letters |
+//! | `voice.health.<component>` | none | health changes |
+//! | `voice.svc.…` | none | micro services |
+//!
+//! The call comes before the session, because `voice.event.<call>.>` is the filter of every
+//! commit, and a wildcard in front of it would cost time in proportion to the number of sessions.
+//! A session key and a phone number hold what must not be seen in a subject, so their tokens are
+//! salted hashes.
+
+use std::num::NonZeroU32;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::event::Event;
+use crate::domain::ids::{CallId, SessionKey};
+use crate::domain::input::InputKind;
+use crate::domain::phone::E164;
+
+/// The stream of accepted events.
+pub const STREAM_IN: &str = "VOICE_IN";
+/// The stream of what happened.
+pub const STREAM_EVENT: &str = "VOICE_EVENT";
+/// The stream of commands.
+pub const STREAM_CMD: &str = "VOICE_CMD";
+/// The stream of dead letters.
+pub const STREAM_DLQ: &str = "VOICE_DLQ";
+
+/// The bucket of intent records.
+pub const BUCKET_INTENT: &str = "VOICE_INTENT";
+/// The bucket of recent dials by number.
+pub const BUCKET_NUMBER: &str = "VOICE_NUMBER";
+/// The bucket of links from a number to a session.
+pub const BUCKET_LINK: &str = "VOICE_LINK";
+
+/// Everything that happened.
+pub const EVENTS_ALL: &str = "voice.event.>";
+/// The outcomes of all commands.
+pub const EVENTS_OF_COMMANDS: &str = "voice.event.*.*.command.*";
+/// All health changes.
+pub const HEALTH_ALL: &str = "voice.health.>";
+
+/// The durable consumer of egress on VOICE_CMD.
+pub const CONSUMER_EGRESS: &str = "egress";
+
+/// Asks the router for calls.
+pub const SERVICE_CALLS_LIST: &str = "voice.svc.calls.list";
+/// Asks the router for one call.
+pub const SERVICE_CALLS_GET: &str = "voice.svc.calls.get";
+/// Asks the router for sessions with their calls.
+pub const SERVICE_SESSIONS_LIST: &str = "voice.svc.sessions.list";
+/// Asks the router for one session.
+pub const SERVICE_SESSIONS_GET: &str = "voice.svc.sessions.get";
+/// Asks the router what became of a command.
+pub const SERVICE_COMMANDS_GET: &str = "voice.svc.commands.get";
+/// Asks egress to dial.
+pub const SERVICE_DIAL: &str = "voice.svc.dial";
+/// Asks egress to end a call.
+pub const SERVICE_HANGUP: &str = "voice.svc.hangup";
+/// Asks egress how it and the phone-call server are.
+pub const SERVICE_EGRESS_STATUS: &str = "voice.svc.egress.status";
+
+/// What all subjects of one deployment share: the number of partitions and the salt, both fixed
+/// when VOICE_IN is made.
+#[derive(Clone)]
+pub struct Subjects {
+    partitions: NonZeroU32,
+    salt: String,
+}
+
+impl std::fmt::Debug for Subjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subjects")
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subjects {
+    /// The subjects of a deployment.
+    #[must_use]
+    pub fn new(partitions: NonZeroU32, salt: impl Into<String>) -> Self {
+        Self {
+            partitions,
+            salt: salt.into(),
+        }
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.partitions.get()
+    }
+
+    /// Which partition a call's inputs go through: the first 32 bits of the SHA-256 of its id,
+    /// modulo the number of partitions.
+    #[must_use]
+    pub fn partition(&self, call: &CallId) -> u32 {
+        let digest = Sha256::digest(call.as_str());
+        let head = digest
+            .iter()
+            .take(4)
+            .fold(0u32, |head, byte| (head << 8) | u32::from(*byte));
+        head % self.partitions
+    }
+
+    /// `voice.in.<p>.<call>.<type>`.
+    #[must_use]
+    pub fn input(&self, call: &CallId, kind: &InputKind) -> String {
+        format!(
+            "voice.in.{}.{call}.{}",
+            self.partition(call),
+            input_type(kind)
+        )
+    }
+
+    /// `voice.commit.<call>.<session>.<kind>.<action>`.
+    #[must_use]
+    pub fn commit(&self, event: &Event) -> String {
+        let (kind, action) = event.kind_and_action();
+        format!(
+            "voice.commit.{}.{}.{kind}.{action}",
+            event.log.id(),
+            self.session_token(event.log.session())
+        )
+    }
+
+    /// `s-` and 16 hex digits: a session's token in subjects.
+    #[must_use]
+    pub fn session_token(&self, session: &SessionKey) -> String {
+        format!("s-{}", self.salted("session", session.as_str()))
+    }
+
+    /// `n-` and 16 hex digits: a number's key in buckets.
+    #[must_use]
+    pub fn number_key(&self, number: &E164) -> String {
+        format!("n-{}", self.salted("number", number.as_str()))
+    }
+
+    fn salted(&self, what: &str, text: &str) -> String {
+        let digest = Sha256::new()
+            .chain_update(&self.salt)
+            .chain_update(what)
+            .chain_update(text)
+            .finalize();
+        digest
+            .iter()
+            .take(8)
+            .fold(String::with_capacity(16), |mut hex, byte| {
+                hex.push_str(&format!("{byte:02x}"));
+                hex
+            })
+    }
+}
+
+/// The last token of an input's subject.
+fn input_type(kind: &InputKind) -> &'static str {
+    match kind {
+        InputKind::Started { .. } => "started",
+        InputKind::Ringing => "ringing",
+        InputKind::Answered => "answered",
+        InputKind::Ended(_) => "ended",
+        InputKind::Utterance(_) => "transcript",
+        InputKind::Audio(_) => "audio",
+        InputKind::Dialled { .. } | InputKind::Cancelled | InputKind::Command(_) => "command",
+    }
+}
+
+/// `voice.event.<call>.>`: one log, and the filter of every commit to it. All writers must use
+/// this very text, or the server does not see that they race.
+#[must_use]
+pub fn events_of(log_id: &str) -> String {
+    format!("voice.event.{log_id}.>")
+}
+
+/// `voice.event.*.<session>.>`: one session.
+#[must_use]
+pub fn events_of_session(session_token: &str) -> String {
+    format!("voice.event.*.{session_token}.>")
+}
+
+/// The durable consumer of a partition.
+#[must_use]
+pub fn partition_consumer(partition: u32) -> String {
+    format!("p{partition}")
+}
+
+/// `voice.cmd.<verb>.<key>`; the key must be an id.
+#[must_use]
+pub fn command(verb: crate::domain::command::Verb, key: &str) -> String {
+    format!("voice.cmd.{}.{key}", verb.as_str())
+}
+
+/// `voice.dlq.<role>.<reason>`; both are words of ours.
+#[must_use]
+pub fn dead_letter(role: &'static str, reason: &'static str) -> String {
+    format!("voice.dlq.{role}.{reason}")
+}
+
+/// `voice.health.<component>`; a word of ours.
+#[must_use]
+pub fn health(component: &'static str) -> String {
+    format!("voice.health.{component}")
+}
+
+/// The call (or command) that an input's subject names, when it is one of ours.
+#[must_use]
+pub fn call_of_input(subject: &str) -> Option<CallId> {
+    let mut tokens = subject.strip_prefix("voice.in.")?.split('.');
+    let (_partition, call, _kind) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    if tokens.next().is_some() {
+        return None;
+    }
+    CallId::parse(call).ok()
+}
+
+/// Verb and key of a command's subject.
+#[must_use]
+pub fn parse_command(subject: &str) -> Option<(&str, &str)> {
+    subject
+        .strip_prefix("voice.cmd.")?
+        .split_once('.')
+        .filter(|(_, key)| !key.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::AgentId;
+
+    fn subjects() -> Subjects {
+        Subjects::new(NonZeroU32::new(32).unwrap(), "salt")
+    }
+
+    fn call(id: &str) -> CallId {
+        CallId::parse(id).unwrap()
+    }
+
+    #[test]
+    fn a_call_keeps_its_partition_for_ever() {
+        // These numbers are stored in streams: a change of the hash would break the order of every
+        // call that is under way.
+        let partition = |id| subjects().partition(&call(id));
+        assert_eq!(
+            [partition("CA1"), partition("rtc_1"), partition("rtc_2")],
+            [16, 22, 17]
+        );
+    }
+
+    #[test]
+    fn partitions_are_used_evenly() {
+        let mut counts = [0u32; 32];
+        for n in 0..3200 {
+            counts[subjects().partition(&call(&format!("rtc_{n}"))) as usize] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (60..=140).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn subjects_show_neither_session_nor_number() {
+        let agent = AgentId::parse("main").unwrap();
+        let token = subjects().session_token(&SessionKey::per_phone(&agent, "12015550142"));
+        assert_eq!(token.len(), 18);
+        assert!(!token.contains("5550142"));
+        let other = Subjects::new(NonZeroU32::new(32).unwrap(), "other");
+        assert_ne!(
+            token,
+            other.session_token(&SessionKey::per_phone(&agent, "12015550142"))
+        );
+    }
+
+    #[test]
+    fn subjects_are_read_back() {
+        let subject = subjects().input(&call("rtc_1"), &InputKind::Ringing);
+        assert_eq!(subject, "voice.in.22.rtc_1.ringing");
+        assert_eq!(call_of_input(&subject), Some(call("rtc_1")));
+        assert_eq!(call_of_input("voice.in.22.rtc_1.ringing.more"), None);
+        assert_eq!(parse_command("voice.cmd.dial.i1"), Some(("dial", "i1")));
+        assert_eq!(parse_command("voice.cmd.dial.i1.x"), None);
+    }
+}
