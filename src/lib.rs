@@ -2,5 +2,8 @@
 
 pub mod bus;
 pub mod domain;
+pub mod error_chain;
 pub mod ingress;
+pub mod router;
 pub mod simulate;
+pub mod supervise;

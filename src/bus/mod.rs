@@ -1,6 +1,70 @@
-//! The only module that knows NATS.
+//! The only module that knows NATS: one connection for each role, and the few things that
+//! voicebus does with it.
+//!
+//! async-nats hides a failed permission behind a time-out and a time-out behind a longer wait.
+//! Everything here therefore has a time-out of its own, and what the server complains about is
+//! logged by [`connect`].
 
+pub mod bucket;
+pub mod command;
+pub mod consume;
+pub mod dead_letter;
 pub mod envelope;
+pub mod log;
+pub mod publish;
 pub mod server;
+pub mod service;
 pub mod streams;
 pub mod subjects;
+
+mod connection;
+
+pub use connection::{Auth, Connection, Error, Settings, connect};
+
+use subjects::Subjects;
+
+/// A connection to a provisioned NATS: what every role works with.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    connection: Connection,
+    subjects: Subjects,
+    epoch: i64,
+}
+
+impl Bus {
+    /// A bus of a deployment whose layout was read.
+    #[must_use]
+    pub fn new(connection: Connection, subjects: Subjects, epoch: i64) -> Self {
+        Self {
+            connection,
+            subjects,
+            epoch,
+        }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Builds the subjects of this deployment.
+    #[must_use]
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Which life of VOICE_IN this is.
+    #[must_use]
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Publishes without storing, for health changes. Lost when NATS is away, which is why nothing
+    /// that must arrive goes this way.
+    pub async fn announce(&self, subject: String, payload: bytes::Bytes) {
+        if let Err(error) = self.connection.client().publish(subject, payload).await {
+            tracing::debug!(%error, "announcement not sent");
+        }
+    }
+}

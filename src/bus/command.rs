@@ -1,0 +1,133 @@
+//! Every door's way to a command: store it, then wait for its outcome on the public feed.
+//!
+//! HTTP, the micro services and the command line all come through here, so that a command means
+//! the same everywhere. A caller that stops waiting loses nothing: the outcome is an event.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use thiserror::Error;
+
+use super::envelope::{CommandSnapshot, DialRequest, EventEnvelope, HangupRequest, Outcome};
+use super::{Bus, envelope, publish, service, subjects};
+use crate::domain::command::{Status, Verb};
+use crate::domain::ids::{CallId, IntentId};
+
+/// Longest wait for an outcome. A dial is answered when the phone-call server has answered, some
+/// seconds at most.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Why a command was not stored.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The request says something that cannot be.
+    #[error(transparent)]
+    Request(#[from] envelope::Error),
+    /// The bus did not take it; nothing will happen, unless [`publish::Error::Unclear`].
+    #[error("the command was not stored")]
+    Publish(#[from] publish::Error),
+    /// The bus does not let us listen for the outcome; nothing was stored.
+    #[error("cannot listen for the outcome: {0}")]
+    Listen(String),
+}
+
+impl Bus {
+    /// Stores a dial command and waits for its outcome, at most `wait` and [`WAIT_MAX`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn dial(
+        &self,
+        intent: &IntentId,
+        request: &DialRequest,
+        wait: Duration,
+    ) -> Result<Outcome, Error> {
+        let stored = DialRequest {
+            intent: Some(intent.to_string()),
+            wait_ms: None,
+            ..request.clone()
+        };
+        self.submit(Verb::Dial, intent.as_str(), intent, json(&stored)?, wait)
+            .await
+    }
+
+    /// Stores a hang-up command and waits for its outcome.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn hang_up(
+        &self,
+        id: &IntentId,
+        call: &CallId,
+        session: Option<String>,
+        wait: Duration,
+    ) -> Result<Outcome, Error> {
+        let request = HangupRequest {
+            id: Some(id.to_string()),
+            call: Some(call.to_string()),
+            session,
+            wait_ms: None,
+        };
+        self.submit(Verb::Hangup, call.as_str(), id, json(&request)?, wait)
+            .await
+    }
+
+    async fn submit(
+        &self,
+        verb: Verb,
+        key: &str,
+        id: &IntentId,
+        payload: Bytes,
+        wait: Duration,
+    ) -> Result<Outcome, Error> {
+        // Listening comes first: the outcome may be there before the acknowledgement.
+        let listen = format!("voice.event.{id}.*.command.*");
+        let mut outcomes = self
+            .connection()
+            .client()
+            .subscribe(listen)
+            .await
+            .map_err(|error| Error::Listen(error.to_string()))?;
+        let message_id = format!("{} {id}", verb.as_str());
+        let stored = self
+            .store(subjects::command(verb, key), &message_id, payload)
+            .await?;
+        let waited = tokio::time::timeout(wait.min(WAIT_MAX), async {
+            if stored.duplicate
+                && let Some(known) = service::command(self, id).await
+                && is_answer(&known)
+            {
+                return Some(known);
+            }
+            while let Some(message) = outcomes.next().await {
+                if let Some(command) = answer_in(&message.payload) {
+                    return Some(command);
+                }
+            }
+            None
+        })
+        .await;
+        Ok(match waited {
+            Ok(Some(command)) => Outcome::answered(command),
+            Ok(None) | Err(_) => Outcome::queued(id),
+        })
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<Bytes, envelope::Error> {
+    let bytes = serde_json::to_vec(value).map_err(|source| envelope::Error::Json {
+        what: "command",
+        source,
+    })?;
+    Ok(bytes.into())
+}
+
+fn answer_in(payload: &[u8]) -> Option<CommandSnapshot> {
+    let event: EventEnvelope = serde_json::from_slice(payload).ok()?;
+    event.data.command.filter(is_answer)
+}
+
+fn is_answer(command: &CommandSnapshot) -> bool {
+    Status::parse(&command.status).is_some_and(Status::is_answer)
+}

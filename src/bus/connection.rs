@@ -1,0 +1,283 @@
+//! Connecting, and what the connection is like at the moment.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use thiserror::Error;
+
+/// How long any request to JetStream may take before its outcome counts as unknown. Twice a slow
+/// disk flush; the senders of events wait 5 s at most.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest pause between two attempts to come back.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Who one is at the NATS server.
+#[derive(Clone)]
+pub enum Auth {
+    /// The server asks nobody, or the URL says it.
+    None,
+    /// A user and its password.
+    Password {
+        /// The user.
+        user: String,
+        /// Its password.
+        password: String,
+    },
+    /// A credentials file of the NATS tools.
+    Credentials(PathBuf),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Password { user, .. } => write!(f, "Password({user})"),
+            Self::Credentials(path) => write!(f, "Credentials({})", path.display()),
+        }
+    }
+}
+
+/// Where and as whom to connect.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `nats://host:port`, several separated by commas.
+    pub url: String,
+    /// Who one is.
+    pub auth: Auth,
+    /// The role: the name the server shows, and the prefix of the inbox, which permissions use.
+    pub role: &'static str,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The server cannot be reached or refuses.
+    #[error("cannot connect to NATS at {url} as {role}: {reason}")]
+    Connect {
+        /// Where, without user and password.
+        url: String,
+        /// As whom.
+        role: &'static str,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+    /// The credentials file cannot be used.
+    #[error("cannot use the credentials file {path}")]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A connection that comes back by itself.
+#[derive(Clone)]
+pub struct Connection {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    watch: Arc<Watch>,
+}
+
+#[derive(Default)]
+struct Watch {
+    connected: AtomicBool,
+    reconnects: AtomicU64,
+    denials: AtomicU64,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// The client's JetStream side, with [`REQUEST_TIMEOUT`].
+    #[must_use]
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// Whether the server is there at the moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.watch.connected.load(Ordering::Relaxed)
+    }
+
+    /// How often the connection was lost.
+    #[must_use]
+    pub fn disconnects(&self) -> u64 {
+        self.watch.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// How often the server denied something: a mistake in the permissions.
+    #[must_use]
+    pub fn denials(&self) -> u64 {
+        self.watch.denials.load(Ordering::Relaxed)
+    }
+
+    /// Sends what is buffered and closes, within `grace`.
+    pub async fn close(&self, grace: Duration) {
+        if tokio::time::timeout(grace, self.client.flush())
+            .await
+            .is_err()
+        {
+            tracing::warn!("NATS did not take the last messages in time");
+        }
+    }
+}
+
+/// Connects; later interruptions are bridged by the client itself, for ever.
+///
+/// # Errors
+/// When the first connection does not come about.
+pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
+    let watch = Arc::new(Watch::default());
+    let seen = Arc::clone(&watch);
+    let role = settings.role;
+    let options = async_nats::ConnectOptions::new()
+        .name(format!("voicebus {role}"))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .reconnect_delay_callback(|attempts| {
+            let step = u32::try_from(attempts.min(10)).unwrap_or(10);
+            (Duration::from_millis(50) * step * step).min(RECONNECT_PAUSE_MAX)
+        })
+        .event_callback(move |event| {
+            observe(&seen, role, &event);
+            async {}
+        });
+    let options = if role == "observer" {
+        options
+    } else {
+        options.custom_inbox_prefix(format!("_INBOX_{role}"))
+    };
+    let options = match &settings.auth {
+        Auth::None => options,
+        Auth::Password { user, password } => {
+            options.user_and_password(user.clone(), password.clone())
+        }
+        Auth::Credentials(path) => {
+            options
+                .credentials_file(path)
+                .await
+                .map_err(|source| Error::Credentials {
+                    path: path.clone(),
+                    source,
+                })?
+        }
+    };
+    let servers: Vec<&str> = settings.url.split(',').map(str::trim).collect();
+    let client = options
+        .connect(servers)
+        .await
+        .map_err(|error| Error::Connect {
+            url: without_secrets(&settings.url),
+            role,
+            reason: advice(error.kind()),
+        })?;
+    watch.connected.store(true, Ordering::Relaxed);
+    let jetstream = jetstream::ContextBuilder::new()
+        .timeout(REQUEST_TIMEOUT)
+        .ack_timeout(REQUEST_TIMEOUT)
+        .build(client.clone());
+    Ok(Connection {
+        client,
+        jetstream,
+        watch,
+    })
+}
+
+fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {
+    match event {
+        async_nats::Event::Connected => {
+            watch.connected.store(true, Ordering::Relaxed);
+            tracing::info!(role, "connected to NATS");
+        }
+        async_nats::Event::Disconnected => {
+            watch.connected.store(false, Ordering::Relaxed);
+            watch.reconnects.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(role, "NATS is away; reconnecting");
+        }
+        async_nats::Event::ServerError(error) => {
+            // The caller only sees a time-out, so this line is the one that explains it.
+            let text = error.to_string();
+            if text.to_ascii_lowercase().contains("permissions violation") {
+                watch.denials.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::error!(role, error = %text, "NATS refused something");
+        }
+        async_nats::Event::SlowConsumer(_) => {
+            tracing::warn!(role, "NATS subscriber is too slow; messages were dropped")
+        }
+        async_nats::Event::ClientError(error) => tracing::debug!(role, %error, "NATS client"),
+        async_nats::Event::LameDuckMode => tracing::info!(role, "NATS server is about to leave"),
+        async_nats::Event::Draining | async_nats::Event::Closed => {
+            tracing::debug!(role, "NATS connection closed")
+        }
+    }
+}
+
+fn advice(kind: async_nats::ConnectErrorKind) -> String {
+    use async_nats::ConnectErrorKind as Kind;
+    match kind {
+        Kind::Authentication | Kind::AuthorizationViolation => {
+            "the server refuses user and password; check VOICEBUS_NATS_USER and VOICEBUS_NATS_PASSWORD".to_owned()
+        }
+        Kind::ServerParse => "the URL is not of the form nats://host:port".to_owned(),
+        Kind::Dns => "the host name is not known".to_owned(),
+        Kind::TimedOut => "no answer in time".to_owned(),
+        Kind::Tls => "TLS failed".to_owned(),
+        Kind::MaxReconnects | Kind::Io => "nobody listens there; is nats-server running?".to_owned(),
+    }
+}
+
+/// The URL with user and password cut out of each server.
+#[must_use]
+pub fn without_secrets(url: &str) -> String {
+    let server = |one: &str| match (one.find("://"), one.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!(
+                "{}{}",
+                one.get(..scheme + 3).unwrap_or_default(),
+                one.get(at + 1..).unwrap_or_default()
+            )
+        }
+        _ => one.to_owned(),
+    };
+    url.split(',').map(server).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_do_not_reach_messages() {
+        assert_eq!(
+            without_secrets("nats://me:secret@a:1,nats://b:2"),
+            "nats://a:1,nats://b:2"
+        );
+        let auth = Auth::Password {
+            user: "me".into(),
+            password: "secret".into(),
+        };
+        assert!(!format!("{auth:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,262 @@
+//! The read model: calls, sessions and commands as the public feed has them. It is built from the
+//! stream at start and follows it; nothing else is stored. It lags behind the stream by the time
+//! that a message takes, some milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::bus::envelope::{CommandSnapshot, EventEnvelope};
+use crate::bus::service::{CallView, CallsAnswer, CallsQuery, SessionView};
+use crate::bus::{Bus, subjects};
+
+/// Ended calls kept. Those that are not over are all kept.
+const ENDED_CALLS_MAX: usize = 10_000;
+/// Commands kept.
+const COMMANDS_MAX: usize = 10_000;
+/// Calls in one answer at most: some 600 bytes each, well below what one message may hold.
+const CALLS_PER_ANSWER_MAX: usize = 1_000;
+/// Pause before the stream is followed anew.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A handle on the read model.
+#[derive(Clone, Default)]
+pub struct View {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    ready: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: HashMap<String, CallView>,
+    active: BTreeSet<String>,
+    ended: VecDeque<String>,
+    commands: HashMap<String, (u64, CommandSnapshot)>,
+    commands_by_age: VecDeque<String>,
+}
+
+impl View {
+    /// Whether the view has caught up with the stream once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Relaxed)
+    }
+
+    /// Calls, newest first.
+    #[must_use]
+    pub fn calls(&self, query: &CallsQuery) -> CallsAnswer {
+        let state = self.state();
+        let limit = query
+            .limit
+            .unwrap_or(CALLS_PER_ANSWER_MAX)
+            .min(CALLS_PER_ANSWER_MAX);
+        let mut calls: Vec<&CallView> = state
+            .calls
+            .values()
+            .filter(|call| !query.active || call.call.state != "ended")
+            .filter(|call| {
+                query
+                    .session
+                    .as_ref()
+                    .is_none_or(|session| *session == call.call.session)
+            })
+            .collect();
+        calls.sort_by(|a, b| {
+            b.last_at
+                .cmp(&a.last_at)
+                .then_with(|| a.call.id.cmp(&b.call.id))
+        });
+        CallsAnswer {
+            active: state.active.len(),
+            calls: calls.into_iter().take(limit).cloned().collect(),
+        }
+    }
+
+    /// One call.
+    #[must_use]
+    pub fn call(&self, id: &str) -> Option<CallView> {
+        self.state().calls.get(id).cloned()
+    }
+
+    /// One command.
+    #[must_use]
+    pub fn command(&self, id: &str) -> Option<CommandSnapshot> {
+        self.state()
+            .commands
+            .get(id)
+            .map(|(_, command)| command.clone())
+    }
+
+    /// One session with its calls; `None` when it has none.
+    #[must_use]
+    pub fn session(&self, key: &str) -> Option<SessionView> {
+        let query = CallsQuery {
+            session: Some(key.to_owned()),
+            ..CallsQuery::default()
+        };
+        let (ended, active): (Vec<_>, Vec<_>) = self
+            .calls(&query)
+            .calls
+            .into_iter()
+            .partition(|call| call.call.state == "ended");
+        (!active.is_empty() || !ended.is_empty()).then(|| SessionView {
+            session: key.to_owned(),
+            active,
+            ended,
+        })
+    }
+
+    /// The sessions that have a call which is not over.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut sessions: BTreeMap<String, SessionView> = BTreeMap::new();
+        let query = CallsQuery {
+            active: true,
+            ..CallsQuery::default()
+        };
+        for call in self.calls(&query).calls {
+            let key = call.call.session.clone();
+            let empty = || SessionView {
+                session: key.clone(),
+                active: vec![],
+                ended: vec![],
+            };
+            sessions
+                .entry(key.clone())
+                .or_insert_with(empty)
+                .active
+                .push(call);
+        }
+        sessions.into_values().collect()
+    }
+
+    /// Follows the stream until `stop`.
+    pub async fn follow(&self, bus: &Bus, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let followed = tokio::select! {
+                () = stop.cancelled() => return,
+                followed = self.follow_once(bus) => followed,
+            };
+            if let Err(reason) = followed {
+                warn!(reason, "view lost the stream; starting over");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+            }
+        }
+    }
+
+    async fn follow_once(&self, bus: &Bus) -> Result<(), String> {
+        let jetstream = bus.connection().jetstream();
+        let stream = jetstream
+            .get_stream_no_info(subjects::STREAM_EVENT)
+            .await
+            .map_err(|e| e.to_string())?;
+        let config = pull::OrderedConfig {
+            // A name puts the consumer's subject under the permissions of the role.
+            name: Some(format!("view-{}", uuid::Uuid::new_v4().simple())),
+            filter_subject: subjects::EVENTS_ALL.to_owned(),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ..Default::default()
+        };
+        let consumer = stream
+            .create_consumer(config)
+            .await
+            .map_err(|e| e.to_string())?;
+        if consumer.cached_info().num_pending == 0 {
+            self.caught_up();
+        }
+        let mut messages = consumer.messages().await.map_err(|e| e.to_string())?;
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| error.to_string())?;
+            match serde_json::from_slice::<EventEnvelope>(&message.payload) {
+                Ok(event) => self.state().take(event),
+                Err(error) => warn!(%error, "event cannot be read; left out of the view"),
+            }
+            if message.info().is_ok_and(|info| info.pending == 0) {
+                self.caught_up();
+            }
+        }
+        Err("the stream of events ended".to_owned())
+    }
+
+    fn caught_up(&self) {
+        if !self.shared.ready.swap(true, Ordering::Relaxed) {
+            let calls = self.state().calls.len();
+            info!(calls, "view is ready");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves a map that is whole, at worst one event behind.
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, event: EventEnvelope) {
+        if let Some(call) = event.data.call {
+            let view = CallView {
+                call,
+                last_at: event.time,
+                sequence: event.sequence,
+            };
+            self.take_call(view);
+        } else if let Some(command) = event.data.command {
+            self.take_command(event.sequence, command);
+        }
+    }
+
+    fn take_call(&mut self, view: CallView) {
+        let id = view.call.id.clone();
+        let known = self.calls.get(&id);
+        if known.is_some_and(|known| known.sequence >= view.sequence) {
+            return;
+        }
+        let was_ended = known.is_some_and(|known| known.call.state == "ended");
+        if view.call.state == "ended" {
+            self.active.remove(&id);
+            if !was_ended {
+                self.ended.push_back(id.clone());
+            }
+        } else {
+            self.active.insert(id.clone());
+        }
+        self.calls.insert(id, view);
+        while self.ended.len() > ENDED_CALLS_MAX {
+            if let Some(oldest) = self.ended.pop_front() {
+                self.calls.remove(&oldest);
+            }
+        }
+    }
+
+    fn take_command(&mut self, sequence: u64, command: CommandSnapshot) {
+        let id = command.id.clone();
+        match self.commands.get(&id) {
+            Some((known, _)) if *known >= sequence => return,
+            Some(_) => {}
+            None => self.commands_by_age.push_back(id.clone()),
+        }
+        self.commands.insert(id, (sequence, command));
+        while self.commands_by_age.len() > COMMANDS_MAX {
+            if let Some(oldest) = self.commands_by_age.pop_front() {
+                self.commands.remove(&oldest);
+            }
+        }
+    }
+}
