@@ -1,6 +1,5 @@
 //! Provisioning on a real server: it creates, it repairs, and it knows what not to touch.
 
-use std::num::NonZeroU8;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -180,17 +179,13 @@ async fn a_change_that_would_delete_messages_is_left_to_a_person() {
 #[tokio::test]
 async fn what_the_server_refuses_is_reported_with_its_reason() {
     let (_nats, jetstream) = provisioned().await;
-    let options = Options {
-        replicas: NonZeroU8::new(3).unwrap(),
-        ..Options::default()
-    };
-    let report = provision(&jetstream, &options).await.unwrap();
-    assert_eq!(report.count(Action::CannotChange), 7, "{report}");
-    assert!(
-        report
-            .to_string()
-            .contains("num_replicas: found 1, wanted 3: CANNOT CHANGE: the server refused: ")
-    );
+    // Once allowed, a time to live per message cannot be taken back.
+    edit(&jetstream, "VOICE_CMD", "allow_msg_ttl", json!(true)).await;
+    let report = run(&jetstream).await;
+    let change = the_change(&report);
+    assert_eq!(change.action, Action::CannotChange);
+    let reason = change.reason.as_deref().unwrap();
+    assert!(reason.starts_with("the server refused: "), "{report}");
 }
 
 #[tokio::test]
