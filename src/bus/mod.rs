@@ -21,6 +21,8 @@ mod connection;
 
 pub use connection::{Auth, Connection, Error, Settings, connect};
 
+use std::num::NonZeroU32;
+
 use subjects::Subjects;
 
 /// A connection to a provisioned NATS: what every role works with.
@@ -28,18 +30,34 @@ use subjects::Subjects;
 pub struct Bus {
     connection: Connection,
     subjects: Subjects,
-    epoch: i64,
+    epoch: u64,
 }
 
 impl Bus {
     /// A bus of a deployment whose layout was read.
     #[must_use]
-    pub fn new(connection: Connection, subjects: Subjects, epoch: i64) -> Self {
+    pub fn new(connection: Connection, subjects: Subjects, epoch: u64) -> Self {
         Self {
             connection,
             subjects,
             epoch,
         }
+    }
+
+    /// Reads the layout of the deployment that a connection leads to.
+    ///
+    /// # Errors
+    /// When VOICE_IN is not provisioned or NATS does not answer.
+    pub async fn open(connection: Connection) -> Result<Self, streams::Error> {
+        let layout = streams::read_layout(connection.jetstream()).await?;
+        // `read_layout` refuses a stream without partitions.
+        let partitions = NonZeroU32::new(layout.partitions).unwrap_or(NonZeroU32::MIN);
+        let subjects = Subjects::new(partitions, layout.salt.as_bytes());
+        Ok(Self::new(
+            connection,
+            subjects,
+            layout.epoch.as_unix_nanos(),
+        ))
     }
 
     /// The connection.
@@ -56,7 +74,7 @@ impl Bus {
 
     /// Which life of VOICE_IN this is.
     #[must_use]
-    pub fn epoch(&self) -> i64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch
     }
 

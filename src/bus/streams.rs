@@ -19,7 +19,7 @@
 //! reported, where a typed round trip would silently reset the ones the client library has not heard of.
 //!
 //! The reasons for the unusual settings are in `docs/decisions/0001-commit-subject.md` (why `VOICE_EVENT`
-//! listens on `voice.commit.>`) and `0002-inputs-without-a-byte-limit.md` (why `VOICE_IN` has `discard: old`).
+//! listens on `voicebus.commit.>`) and `0002-inputs-without-a-byte-limit.md` (why `VOICE_IN` has `discard: old`).
 
 mod api;
 mod compare;

@@ -3,7 +3,7 @@
 //! | subject | stream | what |
 //! |---|---|---|
 //! | `voice.in.<p>.<call>.<type>` | VOICE_IN | an accepted event, as it came |
-//! | `voice.commit.<call>.<session>.<kind>.<action>` | VOICE_EVENT | how the router commits; stored and republished as the next |
+//! | `voicebus.commit.<call>.<session>.<kind>.<action>` | VOICE_EVENT | how the router commits; stored and republished as the next |
 //! | `voice.event.<call>.<session>.<kind>.<action>` | VOICE_EVENT | what happened: the public feed |
 //! | `voice.cmd.<verb>.<key>` | VOICE_CMD | what is asked |
 //! | `voice.dlq.<role>.<reason>` | VOICE_DLQ | dead letters |
@@ -72,7 +72,7 @@ pub const SERVICE_EGRESS_STATUS: &str = "voice.svc.egress.status";
 #[derive(Clone)]
 pub struct Subjects {
     partitions: NonZeroU32,
-    salt: String,
+    salt: Vec<u8>,
 }
 
 impl std::fmt::Debug for Subjects {
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Subjects {
 impl Subjects {
     /// The subjects of a deployment.
     #[must_use]
-    pub fn new(partitions: NonZeroU32, salt: impl Into<String>) -> Self {
+    pub fn new(partitions: NonZeroU32, salt: impl Into<Vec<u8>>) -> Self {
         Self {
             partitions,
             salt: salt.into(),
@@ -121,12 +121,12 @@ impl Subjects {
         )
     }
 
-    /// `voice.commit.<call>.<session>.<kind>.<action>`.
+    /// `voicebus.commit.<call>.<session>.<kind>.<action>`.
     #[must_use]
     pub fn commit(&self, event: &Event) -> String {
         let (kind, action) = event.kind_and_action();
         format!(
-            "voice.commit.{}.{}.{kind}.{action}",
+            "voicebus.commit.{}.{}.{kind}.{action}",
             event.log.id(),
             self.session_token(event.log.session())
         )

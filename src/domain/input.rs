@@ -37,7 +37,7 @@ impl Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
     /// Which life of the stream: its creation time in nanoseconds.
-    pub epoch: i64,
+    pub epoch: u64,
     /// Stream sequence, from 1.
     pub sequence: u64,
 }

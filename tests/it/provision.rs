@@ -362,7 +362,7 @@ async fn a_plain_subscriber_sees_each_stored_event_once_and_never_a_refused_one(
             "Nats-Expected-Last-Subject-Sequence-Subject",
             "voice.event.CA1.>",
         );
-        let subject = format!("voice.commit.CA1.s-1.state.{action}");
+        let subject = format!("voicebus.commit.CA1.s-1.state.{action}");
         let ack = jetstream
             .publish_with_headers(subject, headers, action.to_owned().into())
             .await;
