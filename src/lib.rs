@@ -2,8 +2,17 @@
 
 pub mod bus;
 pub mod domain;
+pub mod egress;
 pub mod error_chain;
 pub mod ingress;
 pub mod router;
 pub mod simulate;
 pub mod supervise;
+
+/// A new intent id, for a command whose sender gave none. Version 7 sorts by time, which makes
+/// lists of commands readable.
+#[must_use]
+pub fn fresh_intent() -> domain::ids::IntentId {
+    let id = format!("i-{}", uuid::Uuid::now_v7().simple());
+    domain::ids::IntentId::parse(&id).expect("hex digits and a dash are an id")
+}

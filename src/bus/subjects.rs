@@ -169,6 +169,7 @@ fn input_type(kind: &InputKind) -> &'static str {
         InputKind::Ended(_) => "ended",
         InputKind::Utterance(_) => "transcript",
         InputKind::Audio(_) => "audio",
+        InputKind::Context(_) => "context",
         InputKind::Dialled { .. } | InputKind::Cancelled | InputKind::Command(_) => "command",
     }
 }

@@ -160,6 +160,7 @@ impl Step<'_> {
             InputKind::Cancelled => self.cancelled(),
             InputKind::Utterance(utterance) => self.utterance(utterance),
             InputKind::Audio(mark) => self.applied(self.known(), Change::Audio(*mark), None),
+            InputKind::Context(context) => self.context(context),
             InputKind::Command(_) => Outcome::Duplicate,
         }
     }
@@ -327,6 +328,14 @@ impl Step<'_> {
                 detail: None,
             }),
         }
+    }
+
+    fn context(&self, context: &str) -> Outcome {
+        let call = self.known();
+        if call.phase == Phase::Ended {
+            return Outcome::Late;
+        }
+        self.applied(call, Change::Context(context.to_owned()), None)
     }
 
     fn utterance(&self, utterance: &Utterance) -> Outcome {

@@ -7,20 +7,6 @@ use super::Timestamp;
 use super::ids::{CallId, IntentId, SessionKey};
 use super::phone::E164;
 
-/// A command in the imperative.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// Place a call.
-    Dial(Dial),
-    /// End a call.
-    Hangup {
-        /// The command's own id.
-        id: IntentId,
-        /// Which call.
-        call: CallId,
-    },
-}
-
 /// Place one call to one number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dial {
@@ -32,6 +18,8 @@ pub struct Dial {
     pub caller_id: Option<E164>,
     /// What the assistant opens with; the phone-call server's own greeting when `None`.
     pub message: Option<String>,
+    /// What the call should know, as JSON text.
+    pub context: Option<String>,
     /// The session that the call belongs to.
     pub session: SessionKey,
     /// After this instant nothing is dialled any more.

@@ -40,6 +40,8 @@ pub enum Change {
     },
     /// Audio went by.
     Audio(AudioMark),
+    /// The call was given something to know, as JSON text.
+    Context(String),
     /// A command came a step further; the step is in the log.
     Command,
     /// An input about this call could not be used; it lies in the dead letters.
@@ -76,6 +78,7 @@ impl Event {
             Change::Rebound { .. } => ("session", "rebound"),
             Change::Audio(AudioMark::Received) => ("audio", "received"),
             Change::Audio(AudioMark::Sent) => ("audio", "sent"),
+            Change::Context(_) => ("context", "injected"),
             Change::Command => match &self.log {
                 Log::Command(log) => ("command", log.report.status.as_str()),
                 Log::Call(_) => ("error", "occurred"),

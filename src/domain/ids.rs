@@ -25,11 +25,11 @@ pub enum Error {
         what: &'static str,
     },
     /// The text is longer than the bound.
-    #[error("{what} has {found} characters, at most {max} are allowed")]
+    #[error("{what} has {found} bytes, at most {max} are allowed")]
     TooLong {
         /// Which id was parsed.
         what: &'static str,
-        /// Characters found.
+        /// Bytes found.
         found: usize,
         /// The bound.
         max: usize,
@@ -53,7 +53,7 @@ fn check_id(what: &'static str, text: &str) -> Result<(), Error> {
     if text.len() > ID_LENGTH_MAX {
         return Err(Error::TooLong {
             what,
-            found: text.chars().count(),
+            found: text.len(),
             max: ID_LENGTH_MAX,
         });
     }
@@ -151,7 +151,7 @@ impl SessionKey {
         if text.len() > SESSION_KEY_LENGTH_MAX {
             return Err(Error::TooLong {
                 what: WHAT,
-                found: text.chars().count(),
+                found: text.len(),
                 max: SESSION_KEY_LENGTH_MAX,
             });
         }

@@ -82,6 +82,8 @@ pub enum InputKind {
     },
     /// The phone-call server took a cancellation of this call.
     Cancelled,
+    /// Somebody gave the call something to know, as JSON text.
+    Context(String),
     /// What became of a command.
     Command(Report),
 }

@@ -23,7 +23,7 @@ pub struct E164(String);
 pub enum Error {
     /// Not of the form `+` and 7 to 15 digits.
     #[error(
-        "phone number is not in E.164 form (`+`, country code, number: 8 to 15 digits, for example +12015550123)"
+        "phone number is not in E.164 form (`+`, country code, number: 7 to 15 digits, for example +12015550123)"
     )]
     NotE164,
     /// E.164 in form, but no numbering plan has it.

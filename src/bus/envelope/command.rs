@@ -3,6 +3,7 @@
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::event::CommandSnapshot;
 use super::{Error, field, from_bytes};
@@ -20,6 +21,9 @@ pub const DIAL_DEADLINE_DEFAULT: TimeDelta = TimeDelta::minutes(2);
 /// Longest opening words, in bytes.
 pub const MESSAGE_LENGTH_MAX: usize = 8 * 1024;
 
+/// Longest context, in bytes of JSON.
+pub const CONTEXT_LENGTH_MAX: usize = 64 * 1024;
+
 /// `voice.cmd.dial.<intent>` and `voice.svc.dial`: place one call. Unknown fields are refused, so
 /// that a misspelt one is not silently left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub struct DialRequest {
     /// What the assistant opens with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What the call should know: a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Box<RawValue>>,
     /// The session of the call; by default the one of the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
@@ -89,6 +96,19 @@ impl DialRequest {
             return Err(Error::Field {
                 what: WHAT,
                 field: "message",
+                reason,
+            });
+        }
+        let context = self
+            .context
+            .as_ref()
+            .map(|raw| raw.get())
+            .filter(|text| !matches!(*text, "null" | "{}"));
+        if context.is_some_and(|text| !text.starts_with('{') || text.len() > CONTEXT_LENGTH_MAX) {
+            let reason = format!("must be an object of at most {CONTEXT_LENGTH_MAX} bytes");
+            return Err(Error::Field {
+                what: WHAT,
+                field: "context",
                 reason,
             });
         }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::input::session_key;
@@ -66,6 +67,9 @@ pub struct EventData {
     /// For `session.rebound`: from where to where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Rebound>,
+    /// For `context.injected`: what the call was given to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Box<RawValue>>,
     /// For `error.occurred`: what could not be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorData>,
@@ -326,6 +330,10 @@ pub fn encode_event(event: &Event, traceparent: Option<&str>) -> Result<(Bytes, 
                 code: code.clone(),
                 message: text.clone(),
             });
+        }
+        Change::Context(text) => {
+            let context = RawValue::from_string(text.clone());
+            data.context = Some(context.map_err(|source| Error::Json { what: WHAT, source })?);
         }
         Change::Initiated
         | Change::Ringing

@@ -71,10 +71,14 @@ enum Says {
         to: String,
     },
     Cancelled,
+    Context {
+        context: Box<RawValue>,
+    },
     Command(CommandSnapshot),
 }
 
-/// Writes an input for the stream. `body` is kept as it came when it is JSON.
+/// Writes an input for the stream. `body` is kept as it came when it is JSON and both fit into a
+/// message; what it says is kept in any case.
 ///
 /// # Errors
 /// When the whole is larger than a message may be.
@@ -116,6 +120,12 @@ pub fn encode_input(
             to: to.to_string(),
         },
         InputKind::Cancelled => Says::Cancelled,
+        InputKind::Context(text) => Says::Context {
+            context: RawValue::from_string(text.clone()).map_err(|source| Error::Json {
+                what: "context",
+                source,
+            })?,
+        },
         InputKind::Command(report) => Says::Command(CommandSnapshot::from_report(report)),
     };
     let envelope = InputEnvelope {
@@ -130,7 +140,16 @@ pub fn encode_input(
         traceparent: traceparent.map(str::to_owned),
         body: body.and_then(|body| RawValue::from_string(body.to_owned()).ok()),
     };
-    to_bytes(WHAT, &envelope)
+    match to_bytes(WHAT, &envelope) {
+        Err(Error::TooLarge { .. }) if envelope.body.is_some() => to_bytes(
+            WHAT,
+            &InputEnvelope {
+                body: None,
+                ..envelope
+            },
+        ),
+        written => written,
+    }
 }
 
 /// Reads an input back, with the sender's trace context.
@@ -189,6 +208,7 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
             to: field(WHAT, "to", E164::parse(&to))?,
         },
         Says::Cancelled => InputKind::Cancelled,
+        Says::Context { context } => InputKind::Context(context.get().to_owned()),
         Says::Command(snapshot) => InputKind::Command(snapshot.to_report()?),
     };
     let input = Input {
@@ -288,6 +308,7 @@ mod tests {
             to: number,
         });
         roundtrip(InputKind::Cancelled);
+        roundtrip(InputKind::Context("{\"k\":[1,1e400]}".into()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! for each kind of message. Everything read back is parsed again; nothing is trusted because it
 //! came from the bus.
 
-mod command;
+pub mod command;
 mod event;
 mod input;
 mod record;

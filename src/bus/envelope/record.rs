@@ -97,6 +97,11 @@ pub enum IntentState {
         /// Tells the worker that wrote the record from any other.
         attempt: String,
     },
+    /// Certainly nothing has left yet; it may be tried until the deadline.
+    Unsent {
+        /// What stood in the way.
+        reason: String,
+    },
     /// The server gave the call an id.
     Confirmed {
         /// The call.

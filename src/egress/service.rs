@@ -1,0 +1,150 @@
+//! Egress's micro service: dial and hang up by request and reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Health;
+use crate::bus::command::Error as CommandError;
+use crate::bus::envelope::{DialRequest, HangupRequest};
+use crate::bus::service::{Answer, EgressStatus, answer, endpoint, json, offer};
+use crate::bus::{Bus, subjects};
+use crate::domain::ids::{AgentId, IntentId};
+use crate::supervise::Supervisor;
+
+/// Requests waiting for an outcome at once, per endpoint.
+const CONCURRENCY: usize = 64;
+/// How long a request waits for the outcome when it does not say.
+const WAIT_DEFAULT: Duration = Duration::from_secs(20);
+
+pub(super) async fn start(
+    bus: &Bus,
+    health: &Health,
+    agent: &AgentId,
+    in_flight: &Arc<AtomicUsize>,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let service = offer(bus, "voicebus-egress", "places and ends calls")
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let service = Arc::new(service);
+
+    let dial = endpoint(&service, "dial", subjects::SERVICE_DIAL)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (doors, stop, kept) = (
+        Doors {
+            bus: bus.clone(),
+            agent: agent.clone(),
+        },
+        tasks.stop_token(),
+        Arc::clone(&service),
+    );
+    tasks.critical("egress service dial", async move {
+        answer(dial, CONCURRENCY, &stop, |request| {
+            let doors = doors.clone();
+            async move { doors.dial(&request).await }
+        })
+        .await;
+        drop(kept);
+        Ok(())
+    });
+
+    let hangup = endpoint(&service, "hangup", subjects::SERVICE_HANGUP)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (doors, stop) = (
+        Doors {
+            bus: bus.clone(),
+            agent: agent.clone(),
+        },
+        tasks.stop_token(),
+    );
+    tasks.critical("egress service hangup", async move {
+        answer(hangup, CONCURRENCY, &stop, |request| {
+            let doors = doors.clone();
+            async move { doors.hang_up(&request).await }
+        })
+        .await;
+        Ok(())
+    });
+
+    let status = endpoint(&service, "status", subjects::SERVICE_EGRESS_STATUS)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (health, in_flight, stop) = (health.clone(), Arc::clone(in_flight), tasks.stop_token());
+    tasks.critical("egress service status", async move {
+        answer(status, CONCURRENCY, &stop, |_request| {
+            let state = health.state();
+            std::future::ready(json(&EgressStatus {
+                voice_server: state.as_str().to_owned(),
+                voice_server_version: state.version().map(str::to_owned),
+                in_flight: in_flight.load(Ordering::Relaxed),
+            }))
+        })
+        .await;
+        Ok(())
+    });
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Doors {
+    bus: Bus,
+    agent: AgentId,
+}
+
+impl Doors {
+    async fn dial(&self, request: &Bytes) -> Answer {
+        let request = DialRequest::decode(request).map_err(bad_request)?;
+        let intent = intent(request.intent.as_deref())?;
+        request
+            .to_dial(intent.clone(), &self.agent, chrono::Utc::now())
+            .map_err(bad_request)?;
+        let outcome = self
+            .bus
+            .dial(&intent, &request, wait(request.wait_ms))
+            .await
+            .map_err(not_stored)?;
+        json(&outcome)
+    }
+
+    async fn hang_up(&self, request: &Bytes) -> Answer {
+        let request = HangupRequest::decode(request).map_err(bad_request)?;
+        let id = intent(request.id.as_deref())?;
+        let call = request.call().map_err(bad_request)?;
+        let wait = wait(request.wait_ms);
+        let outcome = self
+            .bus
+            .hang_up(&id, &call, request.session, wait)
+            .await
+            .map_err(not_stored)?;
+        json(&outcome)
+    }
+}
+
+fn intent(text: Option<&str>) -> Result<IntentId, (u16, String)> {
+    match text {
+        Some(text) => IntentId::parse(text).map_err(|error| (400, error.to_string())),
+        None => Ok(crate::fresh_intent()),
+    }
+}
+
+fn wait(asked_ms: Option<u64>) -> Duration {
+    asked_ms.map_or(WAIT_DEFAULT, Duration::from_millis)
+}
+
+fn bad_request(error: crate::bus::envelope::Error) -> (u16, String) {
+    (400, crate::error_chain::Chain(&error).to_string())
+}
+
+fn not_stored(error: CommandError) -> (u16, String) {
+    match error {
+        CommandError::Request(error) => bad_request(error),
+        error @ (CommandError::Publish(_) | CommandError::Listen(_)) => {
+            (503, crate::error_chain::Chain(&error).to_string())
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The phone-call server's API, one method for each endpoint that voicebus uses.
+//!
+//! Every request has a connection of its own, HTTP/1.1, no redirects and no retries: a client that
+//! helps by sending again would ring a phone twice.
+
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use thiserror::Error;
+
+use super::wire::{HealthAnswer, PlaceCall};
+use crate::domain::command::Dial;
+use crate::domain::ids::CallId;
+
+/// Longest answer that is read; real ones are under 1 kB.
+const ANSWER_SIZE_MAX: usize = 64 * 1024;
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the server may take to place a call. It waits for its carrier without a time-out of
+/// its own; slow ones took 3 s.
+pub(super) const PLACE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it may take for anything else.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client of one phone-call server.
+#[derive(Debug, Clone)]
+pub struct VoiceServer {
+    client: reqwest::Client,
+    base: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The base URL cannot be used.
+    #[error("the voice server's URL `{url}` cannot be used: {reason}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+    /// Nothing was sent, certainly: there was no connection.
+    #[error("no connection to the voice server")]
+    NotSent(#[source] reqwest::Error),
+    /// The request may have been taken.
+    #[error("the voice server's answer was lost")]
+    Lost(#[source] reqwest::Error),
+    /// The answer is longer than anything the server says.
+    #[error("the voice server's answer is longer than {ANSWER_SIZE_MAX} bytes")]
+    TooLong,
+}
+
+/// An answer, whatever it says.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl VoiceServer {
+    /// A client of the server at `base`, for example `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// When the URL is not a plain `http` or `https` base.
+    pub fn new(base: &str) -> Result<Self, Error> {
+        let url = |reason| Error::Url {
+            url: base.to_owned(),
+            reason,
+        };
+        let parsed = reqwest::Url::parse(base).map_err(|_| url("it is not a URL"))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(url("only http and https will do"));
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(url("it must not have a query or a fragment"));
+        }
+        let client = reqwest::Client::builder()
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("voicebus/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(Error::Client)?;
+        Ok(Self {
+            client,
+            base: parsed.as_str().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// `POST /call`: rings a phone, each time.
+    pub(super) async fn place_call(&self, dial: &Dial) -> Result<Answer, Error> {
+        let body = PlaceCall {
+            to: dial.to.as_str(),
+            caller_id: dial.caller_id.as_ref().map(|number| number.as_str()),
+            message: dial.message.as_deref(),
+        };
+        let request = self
+            .client
+            .post(format!("{}/call", self.base))
+            .header("X-Intent-Id", dial.intent.as_str())
+            .header("X-Intent-Deadline", dial.deadline.to_rfc3339())
+            .timeout(PLACE_TIMEOUT)
+            .json(&body);
+        send(request).await
+    }
+
+    /// `DELETE /call/{id}`: takes a call back that has not been picked up.
+    pub(super) async fn cancel_call(&self, call: &CallId) -> Result<Answer, Error> {
+        let call = utf8_percent_encode(call.as_str(), NON_ALPHANUMERIC);
+        send(
+            self.client
+                .delete(format!("{}/call/{call}", self.base))
+                .timeout(ASK_TIMEOUT),
+        )
+        .await
+    }
+
+    /// `GET /health`: whether the server is well, and which version speaks.
+    pub(super) async fn health(&self) -> Result<Option<&'static str>, Error> {
+        let answer = send(
+            self.client
+                .get(format!("{}/health", self.base))
+                .timeout(ASK_TIMEOUT),
+        )
+        .await?;
+        Ok(version(&answer))
+    }
+}
+
+/// The version that a healthy `/health` answer shows; `None` when it is none.
+fn version(answer: &Answer) -> Option<&'static str> {
+    let health: HealthAnswer = serde_json::from_slice(&answer.body).ok()?;
+    if answer.status != 200 || health.status != "ok" {
+        return None;
+    }
+    Some(match (health.architecture, health.tools_enabled) {
+        (Some(_), _) => "v3",
+        (None, Some(_)) => "v2",
+        (None, None) => "v1",
+    })
+}
+
+async fn send(request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+    let mut response = request.send().await.map_err(|error| {
+        // `is_connect` covers names, refused connections and TLS: no byte of the request was sent.
+        if error.is_connect() || error.is_builder() {
+            Error::NotSent(error)
+        } else {
+            Error::Lost(error)
+        }
+    })?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Error::Lost)? {
+        if body.len() + chunk.len() > ANSWER_SIZE_MAX {
+            return Err(Error::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_shows_in_the_health_answer() {
+        let of = |body: &str| {
+            version(&Answer {
+                status: 200,
+                body: body.as_bytes().to_vec(),
+            })
+        };
+        assert_eq!(
+            of(r#"{"status":"ok","agent":"Nia","active_calls":16,"config_loaded":true}"#),
+            Some("v1")
+        );
+        assert_eq!(
+            of(r#"{"status":"ok","agent":"Nia","tools_enabled":true,"tool_count":1}"#),
+            Some("v2")
+        );
+        assert_eq!(
+            of(r#"{"status":"ok","architecture":"twilio-media-streams + openai-realtime"}"#),
+            Some("v3")
+        );
+        assert_eq!(of(r#"{"status":"down"}"#), None);
+        assert_eq!(of("<html>"), None);
+    }
+
+    #[test]
+    fn only_plain_http_bases_are_taken() {
+        for bad in [
+            "",
+            "127.0.0.1:8080",
+            "ftp://h",
+            "http://h/?a=b",
+            "file:///etc/passwd",
+        ] {
+            assert!(VoiceServer::new(bad).is_err(), "{bad}");
+        }
+    }
+}
