@@ -1,5 +1,9 @@
 //! What the senders say, one file for each; pure.
 
+pub mod json;
+pub mod timestamp;
+pub mod traceparent;
+
 use crate::domain::Timestamp;
 use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::InputKind;
