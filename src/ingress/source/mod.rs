@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`call_event`] | `POST /call-event`, the phone-call server's own emitter |
 //! | [`forward`] | `POST /webhook/forward`, the contract of the replaced Python bridge |
+//! | [`cloudevents`] | `POST /v1/events`, CloudEvents 1.0 |
 //! | `words` | which event types there are, and what each one says |
 //! | [`identity`] | ids of events |
 //! | [`json`], [`timestamp`], [`traceparent`], `fields` | reading, strictly |
@@ -18,7 +19,7 @@
 //! original body beside the event.
 
 pub mod call_event;
-
+pub mod cloudevents;
 pub mod forward;
 pub mod identity;
 pub mod json;
