@@ -30,6 +30,9 @@ mod error;
 mod fields;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::Error;
 
 use crate::domain::Timestamp;
