@@ -1,4 +1,39 @@
-//! What the senders say, one file for each; pure.
+//! What the senders say, one file for each door: bytes in, domain input out.
+//!
+//! Pure: no HTTP, no bus, no clock, no randomness. The same bytes always give the same
+//! [`Parsed`], its event id included, so a sender may repeat itself as often as it likes.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`call_event`] | `POST /call-event`, the phone-call server's own emitter |
+//! | [`forward`] | `POST /webhook/forward`, the contract of the replaced Python bridge |
+//! | [`cloudevents`] | `POST /v1/events`, CloudEvents 1.0 |
+//! | `words` | which event types there are, and what each one says |
+//! | [`identity`] | ids of events |
+//! | [`json`], [`timestamp`], [`traceparent`], `fields` | reading, strictly |
+//!
+//! Three rules hold at every door. What is malformed is refused as a whole, with an [`Error`] that
+//! names the field and never repeats its content. What is well formed but of an unknown type is
+//! [`Parsed::Parked`]: kept, never guessed at. And `data` says nothing about identity: the call id
+//! comes from the envelope. Fields that nobody asked for are ignored; the caller stores the
+//! original body beside the event.
+
+pub mod call_event;
+pub mod cloudevents;
+pub mod forward;
+pub mod identity;
+pub mod json;
+pub mod timestamp;
+pub mod traceparent;
+
+mod error;
+mod fields;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
 
 use crate::domain::Timestamp;
 use crate::domain::ids::{CallId, EventId};
@@ -34,6 +69,19 @@ pub enum Source {
     CloudEvents,
 }
 
+impl Source {
+    /// The word that stands for the contract in digests and dead letters; part of every event id,
+    /// so it never changes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallEvent => "call-event",
+            Self::WebhookForward => "webhook-forward",
+            Self::CloudEvents => "cloudevents",
+        }
+    }
+}
+
 /// A well-formed event of a type that nobody knows: kept in the dead letters, never guessed at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parked {
@@ -54,4 +102,58 @@ pub enum Parsed {
     Event(Box<NewEvent>),
     /// An event to park.
     Parked(Parked),
+}
+
+impl Parsed {
+    /// The call it is about.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        match self {
+            Self::Event(event) => &event.call,
+            Self::Parked(parked) => &parked.call,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &EventId {
+        match self {
+            Self::Event(event) => &event.id,
+            Self::Parked(parked) => &parked.id,
+        }
+    }
+}
+
+/// What is known of an event besides what it says.
+struct Head<'a> {
+    source: Source,
+    call: CallId,
+    id: EventId,
+    event_type: &'a str,
+    happened_at: Option<Timestamp>,
+    source_sequence: Option<u64>,
+    traceparent: Option<String>,
+}
+
+impl Head<'_> {
+    /// An event when somebody knows what it says, else one to park.
+    fn complete(self, kind: Option<InputKind>) -> Parsed {
+        match kind {
+            Some(kind) => Parsed::Event(Box::new(NewEvent {
+                source: self.source,
+                call: self.call,
+                id: self.id,
+                happened_at: self.happened_at,
+                source_sequence: self.source_sequence,
+                kind,
+                traceparent: self.traceparent,
+            })),
+            None => Parsed::Parked(Parked {
+                source: self.source,
+                call: self.call,
+                id: self.id,
+                event_type: self.event_type.to_owned(),
+            }),
+        }
+    }
 }
