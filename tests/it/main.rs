@@ -1,0 +1,5 @@
+//! One integration binary, on a real nats-server.
+
+mod harness;
+mod permissions;
+mod server;
