@@ -168,9 +168,21 @@ impl Role {
     /// Nothing that was asked so far was denied. Everything before has been answered,
     /// and the server tells a denial before it answers what comes later.
     pub fn assert_nothing_denied(&self) {
-        let mut denials = self.denials.lock().unwrap();
-        let all: Vec<String> = std::iter::from_fn(|| denials.try_recv().ok()).collect();
+        let all = self.take_denials();
         assert!(all.is_empty(), "{all:#?}");
+    }
+
+    /// Something was denied, on subjects that begin like this, and nothing else was.
+    pub fn assert_only_denied(&self, prefix: &str) {
+        let all = self.take_denials();
+        assert!(!all.is_empty());
+        let others: Vec<_> = all.iter().filter(|told| !told.contains(prefix)).collect();
+        assert!(others.is_empty(), "{others:#?}");
+    }
+
+    fn take_denials(&self) -> Vec<String> {
+        let mut denials = self.denials.lock().unwrap();
+        std::iter::from_fn(|| denials.try_recv().ok()).collect()
     }
 
     /// What is asked must be denied, on this subject. A denied request would otherwise

@@ -1,5 +1,11 @@
 //! One integration binary, on a real nats-server.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says where, and says what it waits for"
+)]
+
 mod harness;
 mod permissions;
 mod server;
