@@ -1,28 +1,228 @@
-//! A nats-server of one's own: free port, temporary store, gone with the value.
+//! A nats-server per test, as `up` runs it, with the streams the tests need.
 
-use std::env;
-use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, kv, stream};
+use async_nats::{Client, ConnectOptions, Event};
 use tempfile::TempDir;
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
+use voicebus::bus::server::{Binary, Places, Server, ServerConfig, User, locate};
 
+/// The bound of every wait. Nothing takes this long unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bounds a wait, and says what was waited for.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain: {what}"),
+    }
+}
+
+/// Asks again and again until the answer is there.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(value) = ask().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+/// The nats-server that `up` would use on this machine.
+pub async fn binary() -> Binary {
+    static BINARY: OnceCell<Binary> = OnceCell::const_new();
+    BINARY
+        .get_or_init(|| async {
+            locate(&Places::from_env(), |words| eprintln!("{words}"))
+                .await
+                .expect("a nats-server is needed to test")
+        })
+        .await
+        .clone()
+}
+
+/// The executable under test; it has the guard in it.
+pub fn voicebus() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_voicebus"))
+}
+
+pub async fn server_config(data_dir: &std::path::Path) -> ServerConfig {
+    let mut config = ServerConfig::new(binary().await, data_dir);
+    config.guard = voicebus();
+    config
+}
+
+/// A running bus; it ends with the test.
+pub struct Bus {
+    pub server: Server,
+    _dir: TempDir,
+}
+
+impl Bus {
+    /// A server without streams.
+    pub async fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = server_config(dir.path()).await;
+        let server = Server::start(config, CancellationToken::new())
+            .await
+            .unwrap();
+        Self { server, _dir: dir }
+    }
+
+    /// A server with the streams and buckets that permissions speak of.
+    pub async fn with_streams() -> Self {
+        let bus = Self::empty().await;
+        let provision = bus.connect(User::Provision).await.jetstream;
+        let plain = |name: &str, subjects: &[&str]| stream::Config {
+            name: name.to_owned(),
+            subjects: subjects.iter().map(ToString::to_string).collect(),
+            allow_direct: true,
+            ..Default::default()
+        };
+        for config in [
+            stream::Config {
+                allow_message_schedules: true,
+                allow_message_ttl: true,
+                allow_atomic_publish: true,
+                ..plain("VOICE_IN", &["voice.in.>", "voice.timer.>"])
+            },
+            plain("VOICE_CMD", &["voice.cmd.>"]),
+            plain("VOICE_DLQ", &["voice.dlq.>"]),
+            stream::Config {
+                subject_transform: Some(stream::SubjectTransform {
+                    source: "voicebus.commit.>".to_owned(),
+                    destination: "voice.event.>".to_owned(),
+                }),
+                republish: Some(stream::Republish {
+                    source: "voice.event.>".to_owned(),
+                    destination: "voice.event.>".to_owned(),
+                    headers_only: false,
+                }),
+                ..plain("VOICE_EVENT", &["voicebus.commit.>"])
+            },
+        ] {
+            provision.create_stream(config).await.unwrap();
+        }
+        for bucket in ["VOICE_NUMBER", "VOICE_LINK", "VOICE_INTENT"] {
+            let config = kv::Config {
+                bucket: bucket.to_owned(),
+                history: 5,
+                ..Default::default()
+            };
+            provision.create_key_value(config).await.unwrap();
+        }
+        for (stream, name) in [("VOICE_IN", "p3"), ("VOICE_CMD", "egress")] {
+            let config = jetstream::consumer::pull::Config {
+                durable_name: Some(name.to_owned()),
+                max_ack_pending: 1,
+                ..Default::default()
+            };
+            provision
+                .create_consumer_on_stream(config, stream)
+                .await
+                .unwrap();
+        }
+        bus
+    }
+
+    /// Connects as one of the roles.
+    pub async fn connect(&self, user: User) -> Role {
+        let (tell, denials) = mpsc::unbounded_channel();
+        let password = self.server.credentials().password(user).reveal();
+        let client = ConnectOptions::with_user_and_password(user.name().into(), password.into())
+            .custom_inbox_prefix(user.inbox_prefix())
+            .request_timeout(Some(Duration::from_secs(5)))
+            .event_callback(move |event| {
+                if let Event::ServerError(error) = event {
+                    // The test may be over.
+                    tell.send(error.to_string()).ok();
+                }
+                std::future::ready(())
+            })
+            .connect(self.server.url())
+            .await
+            .unwrap();
+        Role {
+            jetstream: jetstream::new(client.clone()),
+            client,
+            denials: Mutex::new(denials),
+        }
+    }
+}
+
+/// A connection as one of the roles, which remembers what was denied.
+pub struct Role {
+    pub client: Client,
+    pub jetstream: jetstream::Context,
+    denials: Mutex<mpsc::UnboundedReceiver<String>>,
+}
+
+impl Role {
+    /// Nothing that was asked so far was denied. Everything before has been answered,
+    /// and the server tells a denial before it answers what comes later.
+    pub fn assert_nothing_denied(&self) {
+        let all = self.take_denials();
+        assert!(all.is_empty(), "{all:#?}");
+    }
+
+    /// Something was denied, on subjects that begin like this, and nothing else was.
+    pub fn assert_only_denied(&self, prefix: &str) {
+        let all = self.take_denials();
+        assert!(!all.is_empty());
+        let others: Vec<_> = all.iter().filter(|told| !told.contains(prefix)).collect();
+        assert!(others.is_empty(), "{others:#?}");
+    }
+
+    fn take_denials(&self) -> Vec<String> {
+        let mut denials = self.denials.lock().unwrap();
+        std::iter::from_fn(|| denials.try_recv().ok()).collect()
+    }
+
+    /// What is asked must be denied, on this subject. A denied request would otherwise
+    /// only be waited for in vain, so nobody waits for its answer here.
+    pub async fn denied<T>(&self, subject: &str, ask: impl Future<Output = T>) {
+        let wanted = subject.to_lowercase();
+        let mut ask = std::pin::pin!(ask);
+        let mut done = false;
+        within(&format!("denial of {subject}"), async {
+            loop {
+                if let Ok(denial) = self.denials.lock().unwrap().try_recv() {
+                    let told = denial.to_lowercase();
+                    assert!(told.contains("permissions violation"), "{denial}");
+                    assert!(told.contains(&format!("\"{wanted}\"")), "{denial}");
+                    return;
+                }
+                let turn = tokio::time::sleep(Duration::from_millis(10));
+                tokio::select! {
+                    _ = &mut ask, if !done => done = true,
+                    () = turn => {}
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// A nats-server that asks nobody who they are, for tests of the streams alone.
 pub struct Nats {
-    process: Child,
+    process: std::process::Child,
     url: String,
     _dir: TempDir,
 }
 
 impl Nats {
-    /// The binary named by `VOICEBUS_NATS_SERVER`, else the one on the path.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("nats.conf");
         let store = dir.path().join("store");
-        fs::write(
+        std::fs::write(
             &config,
             format!(
                 "listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\njetstream {{ store_dir: {store:?}, max_file_store: 10GB }}\n",
@@ -30,18 +230,22 @@ impl Nats {
             ),
         )
         .unwrap();
-        let binary = env::var_os("VOICEBUS_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
-        let process = Command::new(&binary)
+        let process = std::process::Command::new(binary().await.path)
             .arg("-c")
             .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()));
+            .unwrap();
         let ports = dir
             .path()
             .join(format!("nats-server_{}.ports", process.id()));
-        let url = eventually(|| url_in(&ports)).await;
+        let url = eventually("the ports of nats-server", async || {
+            let ports: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()?;
+            Some(ports["nats"][0].as_str()?.to_owned())
+        })
+        .await;
         Self {
             process,
             url,
@@ -53,7 +257,7 @@ impl Nats {
         async_nats::connect(&self.url).await.unwrap()
     }
 
-    pub async fn jetstream(&self) -> Context {
+    pub async fn jetstream(&self) -> jetstream::Context {
         jetstream::new(self.client().await)
     }
 }
@@ -63,19 +267,4 @@ impl Drop for Nats {
         self.process.kill().ok();
         self.process.wait().ok();
     }
-}
-
-fn url_in(ports: &Path) -> Option<String> {
-    let ports: serde_json::Value = serde_json::from_slice(&fs::read(ports).ok()?).ok()?;
-    Some(ports["nats"][0].as_str()?.to_owned())
-}
-
-async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..500 {
-        if let Some(found) = look() {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("nats-server did not say where it listens within 10 s");
 }

@@ -1,9 +1,12 @@
-//! Tests against a real nats-server.
+//! One integration binary, on a real nats-server.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "helpers of tests may panic like the tests themselves"
+    clippy::print_stderr,
+    reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
 mod harness;
+mod permissions;
 mod provision;
+mod server;

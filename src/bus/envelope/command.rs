@@ -122,6 +122,7 @@ impl DialRequest {
             to,
             caller_id,
             message: self.message.clone(),
+            context: context.map(str::to_owned),
             session,
             deadline,
         })

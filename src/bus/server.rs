@@ -1,1 +1,0 @@
-//! The supervised nats-server of `voicebus up`.
