@@ -72,7 +72,8 @@ enum Says {
     },
     Cancelled,
     Context {
-        context: Box<RawValue>,
+        /// JSON as text: a tagged enum cannot hold raw JSON.
+        context: String,
     },
     Command(CommandSnapshot),
 }
@@ -120,11 +121,8 @@ pub fn encode_input(
             to: to.to_string(),
         },
         InputKind::Cancelled => Says::Cancelled,
-        InputKind::Context(text) => Says::Context {
-            context: RawValue::from_string(text.clone()).map_err(|source| Error::Json {
-                what: "context",
-                source,
-            })?,
+        InputKind::Context(context) => Says::Context {
+            context: context.clone(),
         },
         InputKind::Command(report) => Says::Command(CommandSnapshot::from_report(report)),
     };
@@ -208,7 +206,7 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
             to: field(WHAT, "to", E164::parse(&to))?,
         },
         Says::Cancelled => InputKind::Cancelled,
-        Says::Context { context } => InputKind::Context(context.get().to_owned()),
+        Says::Context { context } => InputKind::Context(context),
         Says::Command(snapshot) => InputKind::Command(snapshot.to_report()?),
     };
     let input = Input {
