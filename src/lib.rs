@@ -1,13 +1,18 @@
 //! voicebus: the event router between a phone-call server and OpenClaw.
 
 pub mod bus;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod error_chain;
+pub mod http;
 pub mod ingress;
 pub mod router;
 pub mod simulate;
 pub mod supervise;
+pub mod telemetry;
 
 /// A new intent id, for a command whose sender gave none. Version 7 sorts by time, which makes
 /// lists of commands readable.

@@ -23,7 +23,7 @@ pub struct DeadLetter<'a> {
     pub attempts: u64,
     /// Its own headers; kept under `Voicebus-Original-…`, because some of them (ids, expectations)
     /// would be obeyed by the stream.
-    pub headers: &'a HeaderMap,
+    pub headers: Option<&'a HeaderMap>,
     /// Its body, unaltered.
     pub payload: Bytes,
 }
@@ -38,7 +38,7 @@ impl Bus {
         headers.insert("Voicebus-Reason", one_line(letter.reason).as_str());
         headers.insert("Voicebus-Original-Subject", letter.subject);
         headers.insert("Voicebus-Attempts", letter.attempts.to_string().as_str());
-        for (name, values) in letter.headers.iter() {
+        for (name, values) in letter.headers.into_iter().flat_map(HeaderMap::iter) {
             let name = format!("Voicebus-Original-{name}");
             for value in values {
                 headers.append(name.as_str(), one_line(value.as_str()).as_str());

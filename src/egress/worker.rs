@@ -130,7 +130,7 @@ impl Worker {
             id: &delivery.stream_sequence.to_string(),
             subject: &delivery.subject,
             attempts: delivery.attempt,
-            headers: &delivery.headers,
+            headers: Some(&delivery.headers),
             payload: delivery.payload.clone(),
         };
         self.bus.park(letter).await?;

@@ -203,7 +203,7 @@ impl Worker {
             id: &format!("{} {}", self.bus.epoch(), delivery.stream_sequence),
             subject: &delivery.subject,
             attempts: delivery.attempt,
-            headers: &delivery.headers,
+            headers: Some(&delivery.headers),
             payload: delivery.payload.clone(),
         };
         self.bus.park(letter).await?;

@@ -67,6 +67,8 @@ pub enum Source {
     WebhookForward,
     /// `POST /v1/events`.
     CloudEvents,
+    /// `POST /openclaw/context`.
+    OpenClaw,
 }
 
 impl Source {
@@ -78,6 +80,7 @@ impl Source {
             Self::CallEvent => "call-event",
             Self::WebhookForward => "webhook-forward",
             Self::CloudEvents => "cloudevents",
+            Self::OpenClaw => "openclaw",
         }
     }
 }

@@ -1,0 +1,316 @@
+//! Settings: the compiled-in defaults, a file, the environment, the command line; parsed once, all
+//! mistakes reported together.
+
+mod file;
+mod secret;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use chrono_tz::Tz;
+
+use crate::bus;
+use crate::domain::ids::AgentId;
+use crate::domain::session::{Policy, Scope};
+use crate::http::auth::Tokens;
+
+use file::Sections;
+
+/// The defaults, with the reason for each; also what a new configuration file starts from.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// Shortest token that is taken: 16 characters of a random generator cannot be guessed.
+const TOKEN_LENGTH_MIN: usize = 16;
+
+/// All that is wrong with the configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {}:", count(self.0.len()))?;
+        for mistake in &self.0 {
+            write!(f, "\n  - {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+/// What every role can be told on the command line or by environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Overrides {
+    /// Configuration file; see config/default.toml for all settings
+    #[arg(long, value_name = "FILE", env = "VOICEBUS_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Check the configuration, say what is wrong with it, and leave
+    #[arg(long)]
+    pub check_config: bool,
+    /// NATS server, several separated by commas [`up`: use it and start none]
+    #[arg(long, value_name = "URL", env = "VOICEBUS_NATS_URL", hide_env_values = true)]
+    pub nats_url: Option<String>,
+    /// User at the NATS server [default: the role's name]; its password comes from
+    /// VOICEBUS_NATS_PASSWORD or VOICEBUS_NATS_PASSWORD_FILE
+    #[arg(long, value_name = "USER", env = "VOICEBUS_NATS_USER")]
+    pub nats_user: Option<String>,
+    /// Credentials file of the NATS tools, instead of user and password
+    #[arg(long, value_name = "FILE", env = "VOICEBUS_NATS_CREDS")]
+    pub creds: Option<PathBuf>,
+    /// Where to listen for HTTP; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
+    pub listen: Option<String>,
+    /// The phone-call server
+    #[arg(long, value_name = "URL", env = "VOICEBUS_VOICE_SERVER")]
+    pub voice_server: Option<String>,
+    /// The OpenClaw agent that calls belong to
+    #[arg(long, value_name = "AGENT", env = "VOICEBUS_AGENT")]
+    pub agent: Option<String>,
+    /// Which calls share a session: per-phone, per-call or main
+    #[arg(long, value_name = "SCOPE", env = "VOICEBUS_SESSION_SCOPE")]
+    pub session_scope: Option<String>,
+    /// Time zone of times that come without one, for example Europe/Vienna
+    #[arg(long, value_name = "ZONE", env = "VOICEBUS_TIME_ZONE")]
+    pub time_zone: Option<String>,
+    /// Where `up` keeps its data
+    #[arg(long, value_name = "DIR", env = "VOICEBUS_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the nats-server of `up` listens; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", env = "VOICEBUS_NATS_LISTEN")]
+    pub nats_listen: Option<String>,
+    /// How much to log: error, warn, info, debug, trace, or a filter
+    #[arg(long, value_name = "LEVEL", env = "VOICEBUS_LOG")]
+    pub log: Option<String>,
+    /// How to log: text or json
+    #[arg(long, value_name = "FORMAT", env = "VOICEBUS_LOG_FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// What the configuration comes to.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where NATS is; `None` lets `up` start one.
+    pub nats_url: Option<String>,
+    nats_user: Option<String>,
+    nats_password: Option<secret::Secret>,
+    nats_credentials: Option<PathBuf>,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Whether the address was asked for, rather than the default.
+    pub listen_is_given: bool,
+    /// Opens the doors for events.
+    pub event_tokens: Tokens,
+    /// Opens the doors for commands.
+    pub command_tokens: Tokens,
+    /// Opens the doors for reading.
+    pub read_tokens: Tokens,
+    /// The zone of times that come without one.
+    pub time_zone: Tz,
+    /// How calls share sessions.
+    pub policy: Policy,
+    /// The phone-call server.
+    pub voice_server: String,
+    /// Where `up` keeps its data.
+    pub data_dir: PathBuf,
+    /// Where the nats-server of `up` listens.
+    pub nats_listen: SocketAddr,
+    /// How to log.
+    pub log: Log,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Level or filter.
+    pub filter: String,
+    /// For programs rather than people.
+    pub json: bool,
+}
+
+impl Config {
+    /// Reads the environment's secrets and the file, and puts everything together.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(overrides: &Overrides) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let text = overrides.config.as_ref().and_then(|path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| mistakes.push(format!("the file {} cannot be read: {error}", path.display())))
+                .ok()
+        });
+        Self::assemble(overrides, text.as_deref(), |name| std::env::var(name).ok(), mistakes)
+    }
+
+    fn assemble(
+        overrides: &Overrides,
+        file: Option<&str>,
+        env: impl Fn(&str) -> Option<String>,
+        mut mistakes: Vec<String>,
+    ) -> Result<Self, Mistakes> {
+        let mut sections = Sections::read(DEFAULTS, file, &env, &mut mistakes);
+        let mut setting = |section: &str, key: &str, over: &Option<String>| {
+            let from_file = sections.take(section, key);
+            over.clone().or(from_file)
+        };
+        let nats_url = setting("nats", "url", &overrides.nats_url);
+        let nats_user = setting("nats", "user", &overrides.nats_user);
+        let creds = overrides.creds.as_ref().map(|path| path.display().to_string());
+        let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
+        let listen = setting("http", "listen", &overrides.listen);
+        let time_zone = setting("events", "time_zone", &overrides.time_zone);
+        let agent = setting("sessions", "agent", &overrides.agent);
+        let scope = setting("sessions", "scope", &overrides.session_scope);
+        let voice_server = setting("voice_server", "url", &overrides.voice_server);
+        let dir = overrides.data_dir.as_ref().map(|path| path.display().to_string());
+        let data_dir = setting("up", "data_dir", &dir);
+        let nats_listen = setting("up", "nats_listen", &overrides.nats_listen);
+        let level = setting("log", "level", &overrides.log);
+        let format = setting("log", "format", &overrides.log_format);
+        let listen_is_given = overrides.listen.is_some() || file.is_some_and(|text| text.contains("listen"));
+        sections.refuse_unknown(&mut mistakes);
+
+        let mut secrets = secret::Reader { env: &env, mistakes: &mut mistakes };
+        let nats_password = secrets.one("VOICEBUS_NATS_PASSWORD");
+        let event_tokens = secrets.list("VOICEBUS_EVENT_TOKEN");
+        let command_tokens = secrets.list("VOICEBUS_COMMAND_TOKEN");
+        let read_tokens = secrets.list("VOICEBUS_READ_TOKEN");
+
+        let mut wanted = Wanted { mistakes: &mut mistakes };
+        let listen = wanted.address("http.listen", listen);
+        let nats_listen = wanted.address("up.nats_listen", nats_listen);
+        let time_zone = wanted.parsed("events.time_zone", time_zone, "a time zone like Europe/Vienna", |text| {
+            text.parse::<Tz>().ok()
+        });
+        let agent = wanted.parsed("sessions.agent", agent, "an agent id ([A-Za-z0-9_-])", |text| AgentId::parse(text).ok());
+        let scope = wanted.parsed("sessions.scope", scope, "per-phone, per-call or main", |text| match text {
+            "per-phone" => Some(Scope::PerPhone),
+            "per-call" => Some(Scope::PerCall),
+            "main" => Some(Scope::Main),
+            _ => None,
+        });
+        let voice_server = wanted.parsed("voice_server.url", voice_server, "an http or https URL", |text| {
+            (text.starts_with("http://") || text.starts_with("https://")).then(|| text.to_owned())
+        });
+        let json = wanted.parsed("log.format", format, "text or json", |text| match text {
+            "text" => Some(false),
+            "json" => Some(true),
+            _ => None,
+        });
+        let filter = wanted.parsed("log.level", level, "a level or a filter", |text| {
+            text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_filter| text.to_owned())
+        });
+        let data_dir = wanted.parsed("up.data_dir", data_dir, "a folder", |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        });
+        for (name, tokens) in [
+            ("VOICEBUS_EVENT_TOKEN", &event_tokens),
+            ("VOICEBUS_COMMAND_TOKEN", &command_tokens),
+            ("VOICEBUS_READ_TOKEN", &read_tokens),
+        ] {
+            wanted.fit_for_door(name, tokens, listen);
+        }
+        if nats_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            wanted.mistakes.push(
+                "up.nats_listen must be a loopback address; run a NATS server of your own to listen wider".to_owned(),
+            );
+        }
+
+        match (listen, nats_listen, time_zone, agent, scope, voice_server, json, filter, data_dir) {
+            (
+                Some(listen),
+                Some(nats_listen),
+                Some(time_zone),
+                Some(agent),
+                Some(scope),
+                Some(voice_server),
+                Some(json),
+                Some(filter),
+                Some(data_dir),
+            ) if mistakes.is_empty() => Ok(Self {
+                nats_url,
+                nats_user,
+                nats_password,
+                nats_credentials,
+                listen,
+                listen_is_given,
+                event_tokens: tokens(&event_tokens),
+                command_tokens: tokens(&command_tokens),
+                read_tokens: tokens(&read_tokens),
+                time_zone,
+                policy: Policy { agent, scope },
+                voice_server,
+                data_dir,
+                nats_listen,
+                log: Log { filter, json },
+            }),
+            _ => Err(Mistakes(mistakes)),
+        }
+    }
+
+    /// How a role connects to NATS.
+    #[must_use]
+    pub fn nats(&self, role: &'static str) -> bus::Settings {
+        let url = self.nats_url.clone().unwrap_or_else(|| format!("nats://{}", self.nats_listen));
+        let auth = match (&self.nats_credentials, &self.nats_password) {
+            (Some(path), _) => bus::Auth::Credentials(path.clone()),
+            (None, Some(password)) => bus::Auth::Password {
+                user: self.nats_user.clone().unwrap_or_else(|| role.to_owned()),
+                password: password.reveal().to_owned(),
+            },
+            (None, None) => bus::Auth::None,
+        };
+        bus::Settings { url, auth, role }
+    }
+}
+
+fn tokens(secrets: &[secret::Secret]) -> Tokens {
+    Tokens::new(secrets.iter().map(secret::Secret::reveal))
+}
+
+/// Turns texts into values and collects what cannot be one.
+struct Wanted<'a> {
+    mistakes: &'a mut Vec<String>,
+}
+
+impl Wanted<'_> {
+    fn parsed<T>(&mut self, name: &str, text: Option<String>, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = text.unwrap_or_default();
+        let value = parse(&text);
+        if value.is_none() {
+            self.mistakes.push(format!("{name} is `{text}`, but must be {wanted}"));
+        }
+        value
+    }
+
+    fn address(&mut self, name: &str, text: Option<String>) -> Option<SocketAddr> {
+        self.parsed(name, text, "an address and a port like 127.0.0.1:8082", |text| {
+            text.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
+        })
+    }
+
+    /// A door that others can reach needs a token that cannot be guessed.
+    fn fit_for_door(&mut self, name: &str, tokens: &[secret::Secret], listen: Option<SocketAddr>) {
+        if tokens.iter().any(|token| token.reveal().len() < TOKEN_LENGTH_MIN) {
+            self.mistakes.push(format!(
+                "{name} is shorter than {TOKEN_LENGTH_MIN} characters; make one with `openssl rand -hex 24`"
+            ));
+        }
+        if let Some(listen) = listen
+            && !listen.ip().is_loopback()
+            && tokens.is_empty()
+        {
+            self.mistakes.push(format!(
+                "http.listen is {listen}, which others can reach, but {name} is not set; set it, or listen on 127.0.0.1"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

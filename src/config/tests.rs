@@ -1,0 +1,63 @@
+use super::*;
+
+fn assemble(overrides: &Overrides, file: Option<&str>, env: &[(&str, &str)]) -> Result<Config, String> {
+    let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    Config::assemble(overrides, file, env, Vec::new()).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn the_defaults_are_a_configuration() {
+    let config = assemble(&Overrides::default(), None, &[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8082");
+    assert_eq!(config.policy.scope, Scope::PerPhone);
+    assert!(config.event_tokens.is_open());
+}
+
+#[test]
+fn the_command_line_beats_the_file_and_the_file_the_defaults() {
+    let file = "[sessions]\nagent = \"file\"\nscope = \"per-call\"";
+    let overrides = Overrides { agent: Some("line".into()), ..Overrides::default() };
+    let config = assemble(&overrides, Some(file), &[]).unwrap();
+    assert_eq!(config.policy.agent.as_str(), "line");
+    assert_eq!(config.policy.scope, Scope::PerCall);
+}
+
+#[test]
+fn the_environment_fills_values_of_the_file() {
+    let file = "[voice_server]\nurl = \"http://${HOST}:1\"";
+    let config = assemble(&Overrides::default(), Some(file), &[("HOST", "h")]).unwrap();
+    assert_eq!(config.voice_server, "http://h:1");
+    let error = assemble(&Overrides::default(), Some(file), &[]).unwrap_err();
+    assert!(error.contains("HOST is not set"), "{error}");
+}
+
+#[test]
+fn all_mistakes_are_reported_together() {
+    let file = "stray = 1\n[http]\nlisten = \"0.0.0.0:1\"\nport = \"2\"\n[sessions]\nscope = \"x\"\n[log]\nformat = 7";
+    let error = assemble(&Overrides::default(), Some(file), &[("VOICEBUS_READ_TOKEN", "short")]).unwrap_err();
+    for part in [
+        "stray",
+        "VOICEBUS_EVENT_TOKEN is not set",
+        "VOICEBUS_COMMAND_TOKEN is not set",
+        "VOICEBUS_READ_TOKEN is shorter",
+        "no setting http.port; [http] has listen",
+        "sessions.scope is `x`",
+        "log.format must be a text",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+}
+
+#[test]
+fn a_wider_door_opens_with_all_three_tokens() {
+    let file = "[http]\nlisten = \"0.0.0.0:1\"";
+    let token = "0123456789abcdef";
+    let env = [("VOICEBUS_EVENT_TOKEN", token), ("VOICEBUS_COMMAND_TOKEN", token), ("VOICEBUS_READ_TOKEN", token)];
+    assert!(assemble(&Overrides::default(), Some(file), &env).is_ok());
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let config = assemble(&Overrides::default(), None, &[("VOICEBUS_NATS_PASSWORD", "hidden-value")]).unwrap();
+    assert!(!format!("{config:?}").contains("hidden-value"));
+}

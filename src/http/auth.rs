@@ -1,0 +1,136 @@
+//! Bearer tokens: separate ones for events, commands and reading, several of each for rotation.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::Error;
+
+/// The tokens that open one kind of door. Only their digests are kept, so that a comparison takes
+/// the same time whatever is compared, and a dump of memory shows none.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    digests: Vec<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokens({})", self.digests.len())
+    }
+}
+
+impl Tokens {
+    /// The tokens that are valid at the moment; none leaves the door open.
+    #[must_use]
+    pub fn new<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            digests: tokens
+                .into_iter()
+                .map(|token| Sha256::digest(token).into())
+                .collect(),
+        }
+    }
+
+    /// Whether the door is open to everybody. Only a loopback door may be.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.digests.is_empty()
+    }
+
+    /// Lets a request in that shows one of the tokens.
+    ///
+    /// # Errors
+    /// 401 without a token or with a wrong one, 400 when the header is there twice.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+        if self.is_open() {
+            return Ok(());
+        }
+        let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return Err(if headers.contains_key(header::AUTHORIZATION) {
+                Error::new(
+                    StatusCode::BAD_REQUEST,
+                    "duplicate_header",
+                    "the Authorization header is there twice",
+                )
+            } else {
+                unauthorized()
+            });
+        };
+        let shown = bearer(line.as_bytes()).ok_or_else(unauthorized)?;
+        let shown: [u8; 32] = Sha256::digest(shown).into();
+        let known = self.digests.iter().fold(Choice::from(0), |known, digest| {
+            known | digest.ct_eq(&shown)
+        });
+        if bool::from(known) {
+            Ok(())
+        } else {
+            Err(unauthorized())
+        }
+    }
+}
+
+/// The token of `Bearer <token>`; the scheme's case does not count (RFC 9110, 11.1).
+fn bearer(line: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = line.split_at_checked(7)?;
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+}
+
+fn unauthorized() -> Error {
+    Error::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "a valid token is needed in the header `Authorization: Bearer <token>`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::AUTHORIZATION, line.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn any_of_the_tokens_opens_the_door_and_nothing_else_does() {
+        let tokens = Tokens::new(["new", "old"]);
+        assert!(tokens.check(&with(&["Bearer new"])).is_ok());
+        assert!(tokens.check(&with(&["bearer old"])).is_ok());
+        for bad in [
+            "Bearer ",
+            "Bearer",
+            "Bearer newer",
+            "Bearer ne",
+            "Basic new",
+            "new",
+            "Bearer new ",
+        ] {
+            assert_eq!(
+                tokens.check(&with(&[bad])).unwrap_err().status,
+                StatusCode::UNAUTHORIZED,
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            tokens.check(&with(&[])).unwrap_err().status,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(
+            tokens
+                .check(&with(&["Bearer new", "Bearer x"]))
+                .unwrap_err()
+                .status,
+            StatusCode::BAD_REQUEST
+        );
+    }
+
+    #[test]
+    fn without_tokens_the_door_is_open() {
+        assert!(Tokens::default().check(&with(&[])).is_ok());
+    }
+}

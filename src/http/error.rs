@@ -1,0 +1,69 @@
+//! What a caller gets to read when a request is not done: a status, a stable code, a sentence, and
+//! whether trying again makes sense.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A request that was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// A sentence for people, without anything of the request's content.
+    pub text: String,
+    /// After how many seconds trying again makes sense, if it does.
+    pub retry_after: Option<u32>,
+}
+
+impl Error {
+    /// A request that would fail again.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            text: text.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A request that may succeed in a second.
+    #[must_use]
+    pub fn unavailable(code: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            text: text.into(),
+            retry_after: Some(1),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        // `error` is where the replaced session bridge had its sentence, `detail` where the
+        // replaced webhook bridge had it.
+        let body = json!({
+            "code": self.code,
+            "error": self.text,
+            "detail": self.text,
+            "retry": self.retry_after.is_some(),
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

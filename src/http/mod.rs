@@ -1,0 +1,9 @@
+//! HTTP plumbing that every role shares: listening within bounds, who may come in, and the routes
+//! for operations.
+
+pub mod auth;
+pub mod error;
+pub mod operations;
+pub mod serve;
+
+pub use error::Error;

@@ -1,0 +1,120 @@
+//! Listening for HTTP/1.1, with a bound on everything that a sender could make large or slow.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// Connections at once. Each costs some 20 kB and a file descriptor; the default limit of
+/// descriptors is 1,024 on most systems, and NATS and the log need a few.
+const CONNECTIONS_MAX: usize = 900;
+/// How long a sender may take for its request head, idle time between requests included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest request head. Real ones are under 1 kB; a path may carry a long id.
+const HEAD_SIZE_MAX: usize = 32 * 1024;
+/// Most header lines in a request head.
+const HEADERS_MAX: usize = 64;
+/// How long requests under way may take once the process is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A bound address, not yet served.
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// When the address is taken or not ours.
+    pub async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; is another voicebus running? choose another with --listen")
+        })?;
+        let address = listener
+            .local_addr()
+            .context("cannot read the address that was bound")?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `routes` until `stop`, then finishes the requests under way.
+    ///
+    /// # Errors
+    /// Never at present; a connection that cannot be accepted is logged and the next one awaited.
+    pub async fn serve(self, routes: Router, stop: CancellationToken) -> anyhow::Result<()> {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let graceful = GracefulShutdown::new();
+        loop {
+            // Without a free place nobody is accepted: the sender waits in the system's queue.
+            let place = tokio::select! {
+                () = stop.cancelled() => break,
+                place = Arc::clone(&places).acquire_owned() => place.context("places are never closed")?,
+            };
+            let stream = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _peer)) => stream,
+                    Err(error) => {
+                        warn!(%error, "connection not accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            let connection = graceful.watch(connection(stream, routes.clone()));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    debug!(%error, "connection ended");
+                }
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            warn!("some requests were still under way when the time was up");
+        }
+        Ok(())
+    }
+}
+
+type Service =
+    TowerToHyperService<tower::util::MapRequest<Router, fn(Request<Incoming>) -> Request>>;
+
+fn connection(
+    stream: TcpStream,
+    routes: Router,
+) -> hyper::server::conn::http1::Connection<TokioIo<TcpStream>, Service> {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "TCP_NODELAY not set");
+    }
+    let into_axum: fn(Request<Incoming>) -> Request = |request| request.map(axum::body::Body::new);
+    let service = TowerToHyperService::new(routes.map_request(into_axum));
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_SIZE_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+}

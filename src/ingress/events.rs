@@ -1,0 +1,296 @@
+//! The doors for events.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use chrono::Utc;
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use super::body::{ContentType, read};
+use super::source::{
+    NewEvent, Parked, Parsed, call_event as call_event_source, cloudevents as cloudevents_source,
+};
+use super::source::{Source, forward as forward_source, json as strict_json, traceparent};
+use super::{Ingress, source};
+use crate::bus::dead_letter::DeadLetter;
+use crate::bus::envelope::{self, encode_input};
+use crate::bus::publish;
+use crate::domain::ids::CallId;
+use crate::domain::input::{Input, InputKind, Position};
+use crate::error_chain::Chain;
+use crate::http::Error;
+
+/// `POST /call-event`: the Python server's own emitter, for which exactly 200 counts.
+pub(super) async fn call_event(
+    State(ingress): State<Ingress>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
+    let parsed = call_event_source::parse(&bytes, ingress.settings.time_zone, None);
+    // The replaced session bridge answered every bad event 400.
+    let parsed =
+        ingress.counted(parsed.map_err(|error| refusal(&error, StatusCode::BAD_REQUEST)))?;
+    let says = said(&parsed);
+    let taken = ingress
+        .take(parsed, traceparent_of(&headers), &bytes)
+        .await?;
+    Ok(Json(taken.answer(says)))
+}
+
+/// `POST /webhook/forward`: the replaced webhook bridge's contract.
+pub(super) async fn forward(
+    State(ingress): State<Ingress>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
+    let parsed = forward_source::parse(&bytes, ingress.settings.time_zone, None);
+    let parsed = ingress
+        .counted(parsed.map_err(|error| refusal(&error, StatusCode::UNPROCESSABLE_ENTITY)))?;
+    let taken = ingress
+        .take(parsed, traceparent_of(&headers), &bytes)
+        .await?;
+    Ok(Json(taken.answer("forwarded")))
+}
+
+/// `POST /v1/events`: CloudEvents, one or a batch. A batch is stored in its order; when it breaks
+/// off, the whole may be sent again, because each event is stored once.
+pub(super) async fn cloudevents(
+    State(ingress): State<Ingress>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let bytes = ingress.counted(read(&headers, body, ContentType::Any).await)?;
+    let lines = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let parsed = cloudevents_source::parse(lines, &bytes);
+    let parsed = ingress
+        .counted(parsed.map_err(|error| refusal(&error, StatusCode::UNPROCESSABLE_ENTITY)))?;
+    let whole = parsed.len() == 1;
+    let mut answers = Vec::with_capacity(parsed.len());
+    for one in parsed {
+        // Each event of a batch keeps what it says; the batch as it came belongs to none of them.
+        let original = if whole { bytes.clone() } else { Bytes::new() };
+        answers.push(ingress.take(one, None, &original).await?.answer("accepted"));
+    }
+    Ok(Json(json!({ "status": "accepted", "events": answers })))
+}
+
+/// `POST /sync-transcript`: asks for the transcript of one call to be completed from the server's
+/// history. The request is checked and answered; nothing is fetched yet, and the answer says so.
+pub(super) async fn sync_transcript(
+    State(ingress): State<Ingress>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
+    let parsed =
+        strict_json::parse(&bytes).map_err(|error| {
+            Error::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+        });
+    let request = ingress.counted(parsed)?;
+    let call = request.get("callId").and_then(Value::as_str);
+    let missing = || {
+        Error::new(
+            StatusCode::BAD_REQUEST,
+            "missing_field",
+            "`callId` is missing",
+        )
+    };
+    let call = ingress.counted(call.ok_or_else(missing))?;
+    let bad = |error: crate::domain::ids::Error| {
+        Error::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_call_id",
+            error.to_string(),
+        )
+    };
+    let call = ingress.counted(CallId::parse(call).map_err(bad))?;
+    debug!(call.id = %call, "transcript sync asked for");
+    Ok(Json(
+        json!({ "success": true, "messagesInjected": 0, "callId": call.as_str() }),
+    ))
+}
+
+/// What became of an event.
+pub(super) struct Taken {
+    id: String,
+    duplicate: bool,
+    parked: bool,
+}
+
+impl Taken {
+    fn answer(&self, says: &str) -> Value {
+        json!({
+            "status": if self.parked { "parked" } else { says },
+            "eventId": self.id,
+            "duplicate": self.duplicate,
+        })
+    }
+}
+
+impl Ingress {
+    /// Counts what is refused.
+    fn counted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            debug!(code = error.code, "request refused");
+        }
+        result
+    }
+
+    async fn take(
+        &self,
+        parsed: Parsed,
+        trace: Option<String>,
+        body: &Bytes,
+    ) -> Result<Taken, Error> {
+        match parsed {
+            Parsed::Event(event) => self.publish(*event, trace, body).await,
+            Parsed::Parked(parked) => self.park(&parked, body).await,
+        }
+    }
+
+    /// Stores an event. Its acknowledgement is what the sender's 200 stands for.
+    pub(super) async fn publish(
+        &self,
+        event: NewEvent,
+        trace: Option<String>,
+        body: &Bytes,
+    ) -> Result<Taken, Error> {
+        let input = Input {
+            id: event.id,
+            call: event.call,
+            position: Position::default(),
+            happened_at: event.happened_at,
+            received_at: Utc::now(),
+            source_sequence: event.source_sequence,
+            kind: event.kind,
+        };
+        let trace = event.traceparent.or(trace);
+        let body = std::str::from_utf8(body)
+            .ok()
+            .filter(|body| !body.is_empty());
+        let encoded = encode_input(&input, event.source.as_str(), trace.as_deref(), body)
+            .map_err(|error| too_large(&error));
+        let payload = self.counted(encoded)?;
+        let subject = self.bus.subjects().input(&input.call, &input.kind);
+        let stored = self
+            .reachable()?
+            .store(subject, input.id.as_str(), payload)
+            .await;
+        let stored = stored.map_err(|error| self.not_stored(&error))?;
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        if stored.duplicate {
+            self.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Taken {
+            id: input.id.to_string(),
+            duplicate: stored.duplicate,
+            parked: false,
+        })
+    }
+
+    async fn park(&self, parked: &Parked, body: &Bytes) -> Result<Taken, Error> {
+        let letter = DeadLetter {
+            role: "ingress",
+            code: "unknown-type",
+            reason: "nobody knows an event of this type",
+            id: parked.id.as_str(),
+            subject: source_path(parked.source),
+            attempts: 1,
+            headers: None,
+            payload: body.clone(),
+        };
+        let stored = self
+            .reachable()?
+            .park(letter)
+            .await
+            .map_err(|error| self.not_stored(&error))?;
+        self.counters.parked.fetch_add(1, Ordering::Relaxed);
+        Ok(Taken {
+            id: parked.id.to_string(),
+            duplicate: stored.duplicate,
+            parked: true,
+        })
+    }
+
+    /// The bus, unless it is known to be away: waiting for it would only keep the sender waiting.
+    fn reachable(&self) -> Result<&crate::bus::Bus, Error> {
+        if self.bus.connection().is_connected() {
+            return Ok(&self.bus);
+        }
+        self.counters.unavailable.fetch_add(1, Ordering::Relaxed);
+        Err(Error::unavailable(
+            "bus_away",
+            "the bus is away; send the event again",
+        ))
+    }
+
+    fn not_stored(&self, error: &publish::Error) -> Error {
+        self.counters.unavailable.fetch_add(1, Ordering::Relaxed);
+        warn!(error = %Chain(error), "event not stored");
+        match error {
+            publish::Error::Envelope(error) => too_large(error),
+            publish::Error::Conflict { .. }
+            | publish::Error::Refused { .. }
+            | publish::Error::Unclear { .. } => Error::unavailable(
+                "not_stored",
+                "the bus did not store the event in time; send it again",
+            ),
+        }
+    }
+}
+
+fn too_large(error: &envelope::Error) -> Error {
+    debug!(%error, "event too large for the bus");
+    Error::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "event_too_large",
+        "the event is too large for the bus",
+    )
+}
+
+/// What the replaced session bridge called an event that it took, where that was true.
+fn said(parsed: &Parsed) -> &'static str {
+    match parsed {
+        Parsed::Event(event) if matches!(event.kind, InputKind::Utterance(_)) => {
+            "transcript_stored"
+        }
+        Parsed::Event(_) | Parsed::Parked(_) => "accepted",
+    }
+}
+
+fn source_path(source: Source) -> &'static str {
+    match source {
+        Source::CallEvent => "/call-event",
+        Source::WebhookForward => "/webhook/forward",
+        Source::CloudEvents => "/v1/events",
+        Source::OpenClaw => "/openclaw",
+    }
+}
+
+fn refusal(error: &source::Error, otherwise: StatusCode) -> Error {
+    let status = if error.is_id_error() || error.is_syntax_error() {
+        StatusCode::BAD_REQUEST
+    } else {
+        otherwise
+    };
+    let status = if error.code() == "unsupported_content_type" {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        status
+    };
+    Error::new(status, error.code(), Chain(error).to_string())
+}
+
+fn traceparent_of(headers: &HeaderMap) -> Option<String> {
+    traceparent::read(headers.get("traceparent")?.to_str().ok()?)
+}

@@ -1,0 +1,61 @@
+//! `/health`, in the shape the replaced bridges gave, and `/status` for people.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use super::Ingress;
+use crate::bus::service::{self, CallsQuery};
+
+/// `GET /health`: always 200 while the process lives; the body says how it is.
+pub(super) async fn health(State(ingress): State<Ingress>) -> Json<Value> {
+    let connected = ingress.bus.connection().is_connected();
+    let (active, server) = tokio::join!(ingress.active_calls(), ingress.voice_server());
+    let well = connected && active.is_some() && server == "healthy";
+    Json(json!({
+        "status": if well { "healthy" } else { "degraded" },
+        "nats": if connected { "healthy" } else { "unreachable" },
+        "router": if active.is_some() { "healthy" } else { "unreachable" },
+        "main_server": server,
+        "activeCalls": active,
+        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+    }))
+}
+
+/// `GET /status`: what this ingress has done, and what it sees of the others.
+pub(super) async fn status(State(ingress): State<Ingress>) -> Json<Value> {
+    let connection = ingress.bus.connection();
+    let (active, egress) = tokio::join!(ingress.active_calls(), service::egress_status(connection));
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "startedAt": ingress.started_at,
+        "nats": {
+            "connected": connection.is_connected(),
+            "disconnects": connection.disconnects(),
+            "denials": connection.denials(),
+        },
+        "events": &*ingress.counters,
+        "activeCalls": active,
+        "egress": egress.ok(),
+    }))
+}
+
+impl Ingress {
+    async fn active_calls(&self) -> Option<usize> {
+        let query = CallsQuery {
+            active: true,
+            limit: Some(0),
+            ..CallsQuery::default()
+        };
+        service::calls(self.bus.connection(), &query)
+            .await
+            .ok()
+            .map(|answer| answer.active)
+    }
+
+    async fn voice_server(&self) -> String {
+        let status = service::egress_status(self.bus.connection()).await;
+        status.map_or_else(|_| "unknown".to_owned(), |status| status.voice_server)
+    }
+}
