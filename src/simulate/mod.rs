@@ -12,10 +12,17 @@
 //! What is deliberately absent: a way to reach a telephone, an account with anyone, and any number that could belong
 //! to somebody.
 
+pub mod args;
+pub mod emitter;
 pub mod event;
 pub mod generator;
 pub mod people;
 pub mod random;
+pub mod record;
 mod schedule;
+pub mod sender;
 
+pub use args::{Args, Token, Version};
+pub use emitter::{Emitter, Retry};
 pub use generator::{Generator, PlannedEvent, plan};
+pub use record::Recorder;
