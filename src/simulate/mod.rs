@@ -21,8 +21,10 @@ pub mod random;
 pub mod record;
 mod schedule;
 pub mod sender;
+pub mod stand_in;
 
 pub use args::{Args, Token, Version};
 pub use emitter::{Emitter, Retry};
 pub use generator::{Generator, PlannedEvent, plan};
 pub use record::Recorder;
+pub use stand_in::{Dial, Fault, Race, Route, Setup, StandIn, StandInConfig, Twilio};
