@@ -83,7 +83,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Version::V2, env = "VOICEBUS_SIMULATE_VERSION")]
     pub version: Version,
 
-    /// Same seed, same calls: ids, numbers, texts and order. Without it each run has its own, which is printed
+    /// Same seed, same calls: ids, numbers, texts and order. Without it each run has its own, which is
+    /// printed. Ids repeat with it as well, also those of calls placed by POST /call
     #[arg(long, value_name = "S", env = "VOICEBUS_SIMULATE_SEED")]
     pub seed: Option<u64>,
 

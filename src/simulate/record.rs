@@ -7,6 +7,7 @@
 //! {"kind":"dial","to":…,"caller_id":…,"message":…,"call_id":…,"intent_id":…,"at":…}           POST /call asked for
 //! ```
 //!
+//! `to`, `caller_id` and `message` of a dial are as they came, null where the body could not be read.
 //! A dial is written and on the disk *before* it is answered, so no client knows of a call which is not in the
 //! file; `call_id` is null when nothing was dialled, and set when the callee's phone would have rung, whatever the
 //! client was told. An event is written right after its 2xx has been read, and is on the disk about 100 ms later.

@@ -79,6 +79,8 @@ pub struct StandInConfig {
     /// Loopback only; port 0 takes any free port.
     pub listen: SocketAddr,
     pub version: Version,
+    /// Decides the ids of calls. A stand-in that is started again with the same seed gives the same ids again, which
+    /// Twilio never does: a test that restarts it should change the seed.
     pub seed: u64,
     pub setup: Setup,
     /// Where v2 sends its events; `None` sends none.
