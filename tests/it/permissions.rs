@@ -615,6 +615,52 @@ async fn ordered_reader_goes_on(user: User) -> Role {
     reader
 }
 
+/// The server does not check the reply subject of a request. An answer that lands in a
+/// stream would be a forged event, or a command.
+#[tokio::test]
+async fn readers_cannot_have_answers_written_where_they_may_not_write() {
+    let bus = Bus::with_streams().await;
+    let router = bus.connect(Router).await;
+    commit(&router, "CA1", "state.ended", 0).await;
+    let provision = bus.connect(Provision).await;
+    for user in [Observer, Agent] {
+        let reader = bus.connect(user).await;
+        let events = reader.jetstream.get_stream("VOICE_EVENT").await.unwrap();
+        let config = pull::Config {
+            name: Some("aside".to_owned()),
+            ..Default::default()
+        };
+        events.create_consumer(config).await.unwrap();
+        let mut targets = vec!["voice.commit.CA2.s-1.state.ended", "voice.in.3.CA1.command"];
+        if user == Observer {
+            targets.push("voice.cmd.dial.key");
+        }
+        for target in targets {
+            for (question, body) in [
+                ("$JS.API.STREAM.NAMES", ""),
+                ("$JS.API.STREAM.MSG.GET.VOICE_EVENT", r#"{"seq":1}"#),
+                ("$JS.API.DIRECT.GET.VOICE_EVENT", r#"{"seq":1}"#),
+                ("$JS.API.DIRECT.GET.VOICE_EVENT.voice.event.CA1.>", ""),
+                ("$JS.API.CONSUMER.MSG.NEXT.VOICE_EVENT.aside", "1"),
+            ] {
+                let sent = reader
+                    .client
+                    .publish_with_reply(question, target, body.into());
+                sent.await.unwrap();
+            }
+        }
+        // Answers come in the order of the questions.
+        in_force(&reader).await;
+        for (stream, expected) in [("VOICE_EVENT", 1), ("VOICE_IN", 0), ("VOICE_CMD", 0)] {
+            let mut stream = provision.jetstream.get_stream(stream).await.unwrap();
+            assert_eq!(stream.info().await.unwrap().state.messages, expected);
+        }
+        reader.assert_nothing_denied();
+        let ours = provision.jetstream.get_stream("VOICE_EVENT").await.unwrap();
+        ours.delete_consumer("aside").await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn services_are_asked_by_those_who_may_and_answer_to_each_inbox() {
     let bus = Bus::empty().await;
