@@ -40,7 +40,11 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 fn count(mistakes: usize) -> String {
-    if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
+    if mistakes == 1 {
+        "a mistake".to_owned()
+    } else {
+        format!("{mistakes} mistakes")
+    }
 }
 
 /// What every role can be told on the command line or by environment.
@@ -53,7 +57,12 @@ pub struct Overrides {
     #[arg(long)]
     pub check_config: bool,
     /// NATS server, several separated by commas [`up`: use it and start none]
-    #[arg(long, value_name = "URL", env = "VOICEBUS_NATS_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "VOICEBUS_NATS_URL",
+        hide_env_values = true
+    )]
     pub nats_url: Option<String>,
     /// User at the NATS server [default: the role's name]; its password comes from
     /// VOICEBUS_NATS_PASSWORD or VOICEBUS_NATS_PASSWORD_FILE
@@ -141,10 +150,20 @@ impl Config {
         let mut mistakes = Vec::new();
         let text = overrides.config.as_ref().and_then(|path| {
             std::fs::read_to_string(path)
-                .map_err(|error| mistakes.push(format!("the file {} cannot be read: {error}", path.display())))
+                .map_err(|error| {
+                    mistakes.push(format!(
+                        "the file {} cannot be read: {error}",
+                        path.display()
+                    ))
+                })
                 .ok()
         });
-        Self::assemble(overrides, text.as_deref(), |name| std::env::var(name).ok(), mistakes)
+        Self::assemble(
+            overrides,
+            text.as_deref(),
+            |name| std::env::var(name).ok(),
+            mistakes,
+        )
     }
 
     fn assemble(
@@ -160,50 +179,83 @@ impl Config {
         };
         let nats_url = setting("nats", "url", &overrides.nats_url);
         let nats_user = setting("nats", "user", &overrides.nats_user);
-        let creds = overrides.creds.as_ref().map(|path| path.display().to_string());
+        let creds = overrides
+            .creds
+            .as_ref()
+            .map(|path| path.display().to_string());
         let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
         let listen = setting("http", "listen", &overrides.listen);
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
         let agent = setting("sessions", "agent", &overrides.agent);
         let scope = setting("sessions", "scope", &overrides.session_scope);
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
-        let dir = overrides.data_dir.as_ref().map(|path| path.display().to_string());
+        let dir = overrides
+            .data_dir
+            .as_ref()
+            .map(|path| path.display().to_string());
         let data_dir = setting("up", "data_dir", &dir);
         let nats_listen = setting("up", "nats_listen", &overrides.nats_listen);
         let level = setting("log", "level", &overrides.log);
         let format = setting("log", "format", &overrides.log_format);
-        let listen_is_given = overrides.listen.is_some() || file.is_some_and(|text| text.contains("listen"));
+        let listen_is_given =
+            overrides.listen.is_some() || file.is_some_and(|text| text.contains("listen"));
         sections.refuse_unknown(&mut mistakes);
 
-        let mut secrets = secret::Reader { env: &env, mistakes: &mut mistakes };
+        let mut secrets = secret::Reader {
+            env: &env,
+            mistakes: &mut mistakes,
+        };
         let nats_password = secrets.one("VOICEBUS_NATS_PASSWORD");
         let event_tokens = secrets.list("VOICEBUS_EVENT_TOKEN");
         let command_tokens = secrets.list("VOICEBUS_COMMAND_TOKEN");
         let read_tokens = secrets.list("VOICEBUS_READ_TOKEN");
 
-        let mut wanted = Wanted { mistakes: &mut mistakes };
+        let mut wanted = Wanted {
+            mistakes: &mut mistakes,
+        };
         let listen = wanted.address("http.listen", listen);
         let nats_listen = wanted.address("up.nats_listen", nats_listen);
-        let time_zone = wanted.parsed("events.time_zone", time_zone, "a time zone like Europe/Vienna", |text| {
-            text.parse::<Tz>().ok()
-        });
-        let agent = wanted.parsed("sessions.agent", agent, "an agent id ([A-Za-z0-9_-])", |text| AgentId::parse(text).ok());
-        let scope = wanted.parsed("sessions.scope", scope, "per-phone, per-call or main", |text| match text {
-            "per-phone" => Some(Scope::PerPhone),
-            "per-call" => Some(Scope::PerCall),
-            "main" => Some(Scope::Main),
-            _ => None,
-        });
-        let voice_server = wanted.parsed("voice_server.url", voice_server, "an http or https URL", |text| {
-            (text.starts_with("http://") || text.starts_with("https://")).then(|| text.to_owned())
-        });
+        let time_zone = wanted.parsed(
+            "events.time_zone",
+            time_zone,
+            "a time zone like Europe/Vienna",
+            |text| text.parse::<Tz>().ok(),
+        );
+        let agent = wanted.parsed(
+            "sessions.agent",
+            agent,
+            "an agent id ([A-Za-z0-9_-])",
+            |text| AgentId::parse(text).ok(),
+        );
+        let scope = wanted.parsed(
+            "sessions.scope",
+            scope,
+            "per-phone, per-call or main",
+            |text| match text {
+                "per-phone" => Some(Scope::PerPhone),
+                "per-call" => Some(Scope::PerCall),
+                "main" => Some(Scope::Main),
+                _ => None,
+            },
+        );
+        let voice_server = wanted.parsed(
+            "voice_server.url",
+            voice_server,
+            "an http or https URL",
+            |text| {
+                (text.starts_with("http://") || text.starts_with("https://"))
+                    .then(|| text.to_owned())
+            },
+        );
         let json = wanted.parsed("log.format", format, "text or json", |text| match text {
             "text" => Some(false),
             "json" => Some(true),
             _ => None,
         });
         let filter = wanted.parsed("log.level", level, "a level or a filter", |text| {
-            text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_filter| text.to_owned())
+            text.parse::<tracing_subscriber::EnvFilter>()
+                .ok()
+                .map(|_filter| text.to_owned())
         });
         let data_dir = wanted.parsed("up.data_dir", data_dir, "a folder", |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
@@ -221,7 +273,17 @@ impl Config {
             );
         }
 
-        match (listen, nats_listen, time_zone, agent, scope, voice_server, json, filter, data_dir) {
+        match (
+            listen,
+            nats_listen,
+            time_zone,
+            agent,
+            scope,
+            voice_server,
+            json,
+            filter,
+            data_dir,
+        ) {
             (
                 Some(listen),
                 Some(nats_listen),
@@ -256,7 +318,10 @@ impl Config {
     /// How a role connects to NATS.
     #[must_use]
     pub fn nats(&self, role: &'static str) -> bus::Settings {
-        let url = self.nats_url.clone().unwrap_or_else(|| format!("nats://{}", self.nats_listen));
+        let url = self
+            .nats_url
+            .clone()
+            .unwrap_or_else(|| format!("nats://{}", self.nats_listen));
         let auth = match (&self.nats_credentials, &self.nats_password) {
             (Some(path), _) => bus::Auth::Credentials(path.clone()),
             (None, Some(password)) => bus::Auth::Password {
@@ -279,24 +344,37 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn parsed<T>(&mut self, name: &str, text: Option<String>, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        text: Option<String>,
+        wanted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = text.unwrap_or_default();
         let value = parse(&text);
         if value.is_none() {
-            self.mistakes.push(format!("{name} is `{text}`, but must be {wanted}"));
+            self.mistakes
+                .push(format!("{name} is `{text}`, but must be {wanted}"));
         }
         value
     }
 
     fn address(&mut self, name: &str, text: Option<String>) -> Option<SocketAddr> {
-        self.parsed(name, text, "an address and a port like 127.0.0.1:8082", |text| {
-            text.replacen("localhost:", "127.0.0.1:", 1).parse().ok()
-        })
+        self.parsed(
+            name,
+            text,
+            "an address and a port like 127.0.0.1:8082",
+            |text| text.replacen("localhost:", "127.0.0.1:", 1).parse().ok(),
+        )
     }
 
     /// A door that others can reach needs a token that cannot be guessed.
     fn fit_for_door(&mut self, name: &str, tokens: &[secret::Secret], listen: Option<SocketAddr>) {
-        if tokens.iter().any(|token| token.reveal().len() < TOKEN_LENGTH_MIN) {
+        if tokens
+            .iter()
+            .any(|token| token.reveal().len() < TOKEN_LENGTH_MIN)
+        {
             self.mistakes.push(format!(
                 "{name} is shorter than {TOKEN_LENGTH_MIN} characters; make one with `openssl rand -hex 24`"
             ));

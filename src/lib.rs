@@ -1,7 +1,7 @@
 //! voicebus: the event router between a phone-call server and OpenClaw.
 
-pub mod bus;
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod domain;
@@ -13,6 +13,14 @@ pub mod router;
 pub mod simulate;
 pub mod supervise;
 pub mod telemetry;
+
+/// Chooses the cryptography for TLS, once for the process.
+pub fn install_crypto() {
+    // The only error is that it was chosen before, which is fine.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+}
 
 /// A new intent id, for a command whose sender gave none. Version 7 sorts by time, which makes
 /// lists of commands readable.

@@ -19,7 +19,7 @@ pub mod subjects;
 
 mod connection;
 
-pub use connection::{Auth, Connection, Error, Settings, connect};
+pub use connection::{Auth, Connection, Error, Settings, connect, without_secrets};
 
 use std::num::NonZeroU32;
 

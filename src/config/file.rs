@@ -21,10 +21,16 @@ impl Sections {
         for text in std::iter::once(defaults).chain(file) {
             match text.parse::<Table>() {
                 Ok(table) => collect(table, env, &mut values, mistakes),
-                Err(error) => mistakes.push(format!("the file is not TOML: {}", error.to_string().trim())),
+                Err(error) => mistakes.push(format!(
+                    "the file is not TOML: {}",
+                    error.to_string().trim()
+                )),
             }
         }
-        Self { values, known: Vec::new() }
+        Self {
+            values,
+            known: Vec::new(),
+        }
     }
 
     /// The value of a setting, which is known from here on.
@@ -38,10 +44,18 @@ impl Sections {
     /// What nobody has taken is misspelt, and silence would let it seem to work.
     pub fn refuse_unknown(&self, mistakes: &mut Vec<String>) {
         for (section, key) in self.values.keys() {
-            let near = self.known.iter().filter(|(known, _)| known == section).map(|(_, key)| key.as_str());
+            let near = self
+                .known
+                .iter()
+                .filter(|(known, _)| known == section)
+                .map(|(_, key)| key.as_str());
             let near: Vec<&str> = near.collect();
             let hint = if near.is_empty() {
-                let mut sections: Vec<&str> = self.known.iter().map(|(section, _)| section.as_str()).collect();
+                let mut sections: Vec<&str> = self
+                    .known
+                    .iter()
+                    .map(|(section, _)| section.as_str())
+                    .collect();
                 sections.dedup();
                 format!("the sections are {}", sections.join(", "))
             } else {
@@ -60,7 +74,9 @@ fn collect(
 ) {
     for (section, content) in table {
         let Value::Table(settings) = content else {
-            mistakes.push(format!("`{section}` stands outside a section; write it below one like [http]"));
+            mistakes.push(format!(
+                "`{section}` stands outside a section; write it below one like [http]"
+            ));
             continue;
         };
         for (key, value) in settings {
@@ -85,7 +101,9 @@ fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, St
     while let Some((before, after)) = rest.split_once("${") {
         let (name, behind) = after.split_once('}').ok_or("`${` without `}`")?;
         expanded.push_str(before);
-        expanded.push_str(&env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?);
+        expanded.push_str(
+            &env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?,
+        );
         rest = behind;
     }
     expanded.push_str(rest);

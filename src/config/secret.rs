@@ -34,21 +34,29 @@ impl Reader<'_> {
     /// Several, separated by commas: all are valid, for rotation.
     pub fn list(&mut self, name: &str) -> Vec<Secret> {
         let text = self.text(name).unwrap_or_default();
-        text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(|one| Secret(one.to_owned())).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .map(|one| Secret(one.to_owned()))
+            .collect()
     }
 
     fn text(&mut self, name: &str) -> Option<String> {
         let file_name = format!("{name}_FILE");
         let text = match ((self.env)(name), (self.env)(&file_name)) {
             (Some(_), Some(_)) => {
-                self.mistakes.push(format!("{name} and {file_name} are both set; set one of them"));
+                self.mistakes.push(format!(
+                    "{name} and {file_name} are both set; set one of them"
+                ));
                 return None;
             }
             (Some(text), None) => text,
             (None, Some(path)) => match std::fs::read_to_string(&path) {
                 Ok(text) => text,
                 Err(error) => {
-                    self.mistakes.push(format!("{file_name} names {path}, which cannot be read: {error}"));
+                    self.mistakes.push(format!(
+                        "{file_name} names {path}, which cannot be read: {error}"
+                    ));
                     return None;
                 }
             },
@@ -56,7 +64,8 @@ impl Reader<'_> {
         };
         let text = text.trim();
         if text.is_empty() {
-            self.mistakes.push(format!("{name} is set but empty; set it or remove it"));
+            self.mistakes
+                .push(format!("{name} is set but empty; set it or remove it"));
             return None;
         }
         Some(text.to_owned())

@@ -1,7 +1,15 @@
 use super::*;
 
-fn assemble(overrides: &Overrides, file: Option<&str>, env: &[(&str, &str)]) -> Result<Config, String> {
-    let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+fn assemble(
+    overrides: &Overrides,
+    file: Option<&str>,
+    env: &[(&str, &str)],
+) -> Result<Config, String> {
+    let env = |name: &str| {
+        env.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
     Config::assemble(overrides, file, env, Vec::new()).map_err(|mistakes| mistakes.to_string())
 }
 
@@ -16,7 +24,10 @@ fn the_defaults_are_a_configuration() {
 #[test]
 fn the_command_line_beats_the_file_and_the_file_the_defaults() {
     let file = "[sessions]\nagent = \"file\"\nscope = \"per-call\"";
-    let overrides = Overrides { agent: Some("line".into()), ..Overrides::default() };
+    let overrides = Overrides {
+        agent: Some("line".into()),
+        ..Overrides::default()
+    };
     let config = assemble(&overrides, Some(file), &[]).unwrap();
     assert_eq!(config.policy.agent.as_str(), "line");
     assert_eq!(config.policy.scope, Scope::PerCall);
@@ -34,7 +45,12 @@ fn the_environment_fills_values_of_the_file() {
 #[test]
 fn all_mistakes_are_reported_together() {
     let file = "stray = 1\n[http]\nlisten = \"0.0.0.0:1\"\nport = \"2\"\n[sessions]\nscope = \"x\"\n[log]\nformat = 7";
-    let error = assemble(&Overrides::default(), Some(file), &[("VOICEBUS_READ_TOKEN", "short")]).unwrap_err();
+    let error = assemble(
+        &Overrides::default(),
+        Some(file),
+        &[("VOICEBUS_READ_TOKEN", "short")],
+    )
+    .unwrap_err();
     for part in [
         "stray",
         "VOICEBUS_EVENT_TOKEN is not set",
@@ -52,12 +68,21 @@ fn all_mistakes_are_reported_together() {
 fn a_wider_door_opens_with_all_three_tokens() {
     let file = "[http]\nlisten = \"0.0.0.0:1\"";
     let token = "0123456789abcdef";
-    let env = [("VOICEBUS_EVENT_TOKEN", token), ("VOICEBUS_COMMAND_TOKEN", token), ("VOICEBUS_READ_TOKEN", token)];
+    let env = [
+        ("VOICEBUS_EVENT_TOKEN", token),
+        ("VOICEBUS_COMMAND_TOKEN", token),
+        ("VOICEBUS_READ_TOKEN", token),
+    ];
     assert!(assemble(&Overrides::default(), Some(file), &env).is_ok());
 }
 
 #[test]
 fn secrets_are_not_shown() {
-    let config = assemble(&Overrides::default(), None, &[("VOICEBUS_NATS_PASSWORD", "hidden-value")]).unwrap();
+    let config = assemble(
+        &Overrides::default(),
+        None,
+        &[("VOICEBUS_NATS_PASSWORD", "hidden-value")],
+    )
+    .unwrap();
     assert!(!format!("{config:?}").contains("hidden-value"));
 }

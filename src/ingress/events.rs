@@ -91,10 +91,8 @@ pub(super) async fn sync_transcript(
     body: Body,
 ) -> Result<Json<Value>, Error> {
     let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
-    let parsed =
-        strict_json::parse(&bytes).map_err(|error| {
-            Error::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
-        });
+    let parsed = strict_json::parse(&bytes)
+        .map_err(|error| Error::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()));
     let request = ingress.counted(parsed)?;
     let call = request.get("callId").and_then(Value::as_str);
     let missing = || {

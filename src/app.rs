@@ -1,0 +1,209 @@
+//! Where the parts meet: roles are built from the configuration, started under one supervisor, and
+//! stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::bus::{self, Bus, Connection, streams};
+use crate::config::Config;
+use crate::egress::{Egress, VoiceServer};
+use crate::http::operations::{self, Readiness};
+use crate::http::serve::Listener;
+use crate::ingress::{self, Ingress};
+use crate::router::Router;
+use crate::supervise::Supervisor;
+
+/// How long tasks may take to leave. A dial that waits for the phone-call server is the longest,
+/// 15 s; one that is cut off ends as `unknown`.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+/// How long the last messages may take on their way out.
+const FLUSH_GRACE: Duration = Duration::from_secs(2);
+/// How long a role waits for NATS, and for it to be provisioned, before it gives up. Whatever
+/// starts the roles together needs no order then.
+const NATS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Roles under one supervisor.
+pub struct App {
+    config: Arc<Config>,
+    tasks: Supervisor,
+    readiness: Readiness,
+    connections: Vec<Connection>,
+}
+
+impl App {
+    /// No roles yet; `stop` ends them all.
+    #[must_use]
+    pub fn new(config: Arc<Config>, stop: CancellationToken) -> Self {
+        crate::install_crypto();
+        Self {
+            config,
+            tasks: Supervisor::new(stop),
+            readiness: Readiness::default(),
+            connections: Vec::new(),
+        }
+    }
+
+    /// What is not ready yet.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Adds a task of one's own, without which the process makes no sense.
+    pub fn add_task(
+        &mut self,
+        name: &str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.tasks.critical(name, task);
+    }
+
+    /// Starts a router.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached or is not provisioned.
+    pub async fn add_router(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
+        let bus = self.open(nats).await?;
+        let router = Router::build(bus, self.config.policy.clone())
+            .await
+            .context("router cannot start")?;
+        let view = router.view();
+        self.readiness.require("router", move || {
+            if view.is_ready() {
+                Ok(())
+            } else {
+                Err("still reading the stream of events".to_owned())
+            }
+        });
+        router
+            .start(&mut self.tasks)
+            .await
+            .context("router cannot start")
+    }
+
+    /// Starts an egress. Whether the phone-call server is there does not matter for being ready:
+    /// commands wait for it until their deadline.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached or is not provisioned, or the server's URL cannot be used.
+    pub async fn add_egress(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
+        let bus = self.open(nats).await?;
+        let server = VoiceServer::new(&self.config.voice_server).context("egress cannot start")?;
+        let agent = self.config.policy.agent.clone();
+        let egress = Egress::build(bus, server, agent)
+            .await
+            .context("egress cannot start")?;
+        egress
+            .start(&mut self.tasks)
+            .await
+            .context("egress cannot start")
+    }
+
+    /// Serves the ingress on a bound address.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached or is not provisioned.
+    pub async fn add_ingress(
+        &mut self,
+        nats: &bus::Settings,
+        listener: Listener,
+    ) -> anyhow::Result<()> {
+        let bus = self.open(nats).await?;
+        let settings = ingress::Settings {
+            event_tokens: self.config.event_tokens.clone(),
+            command_tokens: self.config.command_tokens.clone(),
+            read_tokens: self.config.read_tokens.clone(),
+            time_zone: self.config.time_zone,
+            agent: self.config.policy.agent.clone(),
+        };
+        let routes = ingress::routes(Ingress::new(bus, settings))
+            .merge(operations::routes(self.readiness()));
+        self.serve("ingress", listener, routes);
+        Ok(())
+    }
+
+    /// Serves only `/live` and `/ready`, for a role without doors of its own.
+    pub fn add_operations(&mut self, listener: Listener) {
+        let routes = operations::routes(self.readiness());
+        self.serve("operations", listener, routes);
+    }
+
+    fn serve(&mut self, name: &str, listener: Listener, routes: axum::Router) {
+        let address: SocketAddr = listener.address();
+        let stop = self.tasks.stop_token();
+        info!(%address, "{name} listens");
+        self.tasks.critical(name, listener.serve(routes, stop));
+    }
+
+    /// Runs until told to stop or a part fails, then stops everything and lets the last messages
+    /// out.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let result = self.tasks.run(STOP_GRACE).await;
+        for connection in &self.connections {
+            if connection.is_connected() {
+                connection.close(FLUSH_GRACE).await;
+            }
+        }
+        result
+    }
+
+    async fn open(&mut self, nats: &bus::Settings) -> anyhow::Result<Bus> {
+        let stop = self.tasks.stop_token();
+        let bus = tokio::select! {
+            () = stop.cancelled() => anyhow::bail!("stopped before NATS was there"),
+            bus = open_patiently(nats) => bus?,
+        };
+        let connection = bus.connection().clone();
+        self.connections.push(connection.clone());
+        self.readiness.require(nats.role, move || {
+            if connection.is_connected() {
+                Ok(())
+            } else {
+                Err("NATS is away".to_owned())
+            }
+        });
+        Ok(bus)
+    }
+}
+
+/// Connects and reads the layout; tries again for a while, because NATS or its provisioning may be
+/// on their way.
+async fn open_patiently(nats: &bus::Settings) -> anyhow::Result<Bus> {
+    let deadline = tokio::time::Instant::now() + NATS_PATIENCE;
+    let mut told = false;
+    loop {
+        let error = match bus::connect(nats).await {
+            Ok(connection) => match Bus::open(connection).await {
+                Ok(bus) => return Ok(bus),
+                Err(
+                    error @ (streams::Error::ServerTooOld { .. }
+                    | streams::Error::PartitionsFixed { .. }),
+                ) => {
+                    return Err(error.into());
+                }
+                Err(error) => anyhow::Error::from(error),
+            },
+            Err(error) => anyhow::Error::from(error),
+        };
+        if tokio::time::Instant::now() >= deadline {
+            return Err(error);
+        }
+        if !told {
+            warn!(
+                role = nats.role,
+                error = format!("{error:#}"),
+                "waiting for NATS"
+            );
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
