@@ -297,6 +297,29 @@ async fn a_guard_stops_what_it_guards_when_its_input_ends() {
     assert!(!runs(pid));
 }
 
+#[tokio::test]
+async fn the_configuration_of_a_cluster_is_valid() {
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/cluster.conf");
+    let mut check = tokio::process::Command::new(binary().await.path);
+    check
+        .args(["-t", "-c"])
+        .arg(conf)
+        .env("VOICEBUS_NATS_NAME", "node-1")
+        .env("VOICEBUS_NATS_LISTEN", "127.0.0.1:4222")
+        .env("VOICEBUS_NATS_MONITOR_LISTEN", "127.0.0.1:8222")
+        .env("VOICEBUS_NATS_STORE_DIR", "/nowhere")
+        .env("VOICEBUS_NATS_CLUSTER_LISTEN", "127.0.0.1:6222")
+        .env(
+            "VOICEBUS_NATS_CLUSTER_ROUTES",
+            "[nats-route://route:pw@127.0.0.1:6222]",
+        )
+        .env("VOICEBUS_NATS_PASSWORD_CLUSTER", "pw")
+        .envs(User::ALL.map(|user| (user.password_variable(), "pw")));
+    let output = within("check", check.output()).await.unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words}");
+}
+
 #[test]
 fn the_default_is_loopback_on_free_ports() {
     let binary = voicebus::bus::server::Binary {

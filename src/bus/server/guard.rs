@@ -9,7 +9,7 @@
 //! The guard is in a process group of its own, so that a Ctrl-C in the terminal
 //! reaches `up` only, which then stops things in their order. If the guard itself is
 //! killed, `up` sees that and stops the nats-server; if both are killed at once, the
-//! next `up` on the same data directory does (see [`super::orphan`]).
+//! next `up` on the same data directory does (see `orphan`).
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

@@ -25,6 +25,9 @@ pub(super) struct Launch {
     config: ServerConfig,
     dir: DataDir,
     credentials: Credentials,
+    /// For a server that is there before we start one: its guard may be busy stopping
+    /// it. Ours has ended by then, and does nothing any more.
+    patience: Duration,
 }
 
 impl Launch {
@@ -37,6 +40,7 @@ impl Launch {
             config,
             dir,
             credentials,
+            patience: orphan::GUARD_PATIENCE,
         })
     }
 
@@ -58,7 +62,8 @@ impl Launch {
     /// Starts the server and waits until it is healthy. The first start chooses the
     /// free ports that all later ones use.
     pub async fn start(&mut self) -> Result<Process, Error> {
-        orphan::clear(&self.dir.conf(), &self.dir.pid_file()).await?;
+        orphan::clear(&self.dir.conf(), &self.dir.pid_file(), self.patience).await?;
+        self.patience = Duration::ZERO;
         self.dir.clear_traces()?;
         let mut process = Process::spawn(Start {
             guard: &self.config.guard,
@@ -95,7 +100,8 @@ impl Launch {
 
     /// After a stop: nothing may be left, and there is nobody to tell but the log.
     pub async fn clear_orphans_quietly(&self) {
-        if let Err(error) = orphan::clear(&self.dir.conf(), &self.dir.pid_file()).await {
+        let patience = orphan::GUARD_PATIENCE;
+        if let Err(error) = orphan::clear(&self.dir.conf(), &self.dir.pid_file(), patience).await {
             warn!(%error, "nats-server may still run");
         }
     }

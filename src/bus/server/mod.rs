@@ -1,6 +1,6 @@
 //! The nats-server that `voicebus up` brings along, and looks after.
 //!
-//! [`locate`] finds a server binary or fetches the pinned one; [`Server::start`]
+//! [`locate()`] finds a server binary or fetches the pinned one; [`Server::start`]
 //! runs it with the configuration files of `nats/` and passwords of its own, and
 //! starts it again on the same port whenever it dies. In production somebody else
 //! runs NATS, and none of this is used.
@@ -63,7 +63,7 @@ const BACKOFF_FORGET_AFTER: Duration = Duration::from_secs(60);
 /// What to run, and where.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// From [`locate`].
+    /// From [`locate()`].
     pub binary: Binary,
     /// Made with mode 0700 if it is not there.
     pub data_dir: PathBuf,

@@ -15,23 +15,24 @@ use tracing::{info, warn};
 
 use super::{Error, guard};
 
-/// How long a guard may take on its own before we help.
-const GUARD_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the guard of an earlier run may take on its own before we help.
+pub(super) const GUARD_PATIENCE: Duration = Duration::from_secs(3);
 /// What SIGTERM and SIGKILL get, each, before the next step.
 const STEP: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Returns when no server with this configuration runs.
+/// Returns when no server with this configuration runs. One that is still there after
+/// `patience` is told to stop, and then made to.
 ///
 /// # Errors
 /// [`Error::StoreHeld`] when one of them will not go.
-pub(super) async fn clear(conf: &Path, pid_file: &Path) -> Result<(), Error> {
+pub(super) async fn clear(conf: &Path, pid_file: &Path, patience: Duration) -> Result<(), Error> {
     if find(conf, pid_file).is_empty() {
         return Ok(());
     }
-    info!("a nats-server of an earlier run still holds the store; waiting for it to stop");
+    info!("a nats-server without a guard of ours still holds the store; it has to stop first");
     for (signal, patience) in [
-        (None, GUARD_PATIENCE),
+        (None, patience),
         (Some(Signal::TERM), STEP),
         (Some(Signal::KILL), STEP),
     ] {
