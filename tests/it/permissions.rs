@@ -125,7 +125,7 @@ const PUBLISH: &[(&str, &[User])] = &[
 const SUBSCRIBE: &[(&str, &[User])] = &[
     (">", &[]),
     ("*.>", &[]),
-    ("voice.>", &[]),
+    ("voice.>", &[Agent, Observer]),
     ("voice.in.>", &[]),
     ("voice.in.*.*.*", &[]),
     ("voice.timer.>", &[]),
