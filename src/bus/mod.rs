@@ -16,6 +16,7 @@ pub mod server;
 pub mod service;
 pub mod streams;
 pub mod subjects;
+pub mod version;
 
 mod connection;
 

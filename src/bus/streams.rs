@@ -37,7 +37,6 @@ use serde_json::{Map, Value};
 pub use api::Refusal;
 pub use layout::{Layout, Salt, StreamEpoch, read_layout};
 pub use report::{Action, Entry, Kind, Object, Report};
-pub use version::Version;
 
 use api::Reply;
 use compare::{Difference, Verdict};
@@ -69,7 +68,7 @@ impl Default for Options {
 pub enum Error {
     #[error(
         "nats-server is too old: found {found}, needed {} or later",
-        Version::FLOOR
+        super::version::MINIMUM
     )]
     ServerTooOld { found: String },
     #[error("stream {name} not found: run `voicebus provision` first")]

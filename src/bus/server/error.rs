@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::version::{MINIMUM, PINNED, Version};
+use crate::bus::version::{MINIMUM, PINNED, Version};
 
 /// Each message says what failed and, where there is something to do, what.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::version::{MINIMUM, PINNED, Version};
 use super::{Error, fetch};
+use crate::bus::version::{MINIMUM, PINNED, Version};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -34,7 +34,6 @@ mod launch;
 mod locate;
 mod orphan;
 mod process;
-mod version;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -45,10 +44,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use super::version::{MINIMUM, PINNED, Version};
 pub use credentials::{Credentials, Password, User};
 pub use error::Error;
 pub use locate::{Binary, Places, locate};
-pub use version::{MINIMUM, PINNED, Version};
 
 use launch::Launch;
 use process::Process;

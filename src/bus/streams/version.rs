@@ -1,52 +1,14 @@
-//! The oldest server that will do.
-
-use std::fmt;
+//! Whether the server at the other end will do.
 
 use super::Error;
-
-/// A nats-server release. What follows the third number (`-RC.1`, `-dev`) does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    major: u32,
-    minor: u32,
-    patch: u32,
-}
-
-impl Version {
-    /// Concurrency filters, atomic batches and message schedules came together in this release.
-    pub const FLOOR: Self = Self {
-        major: 2,
-        minor: 12,
-        patch: 0,
-    };
-
-    /// `2.15.1`, `v2.12.0-RC.1`; `None` for anything that does not start with three numbers.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.strip_prefix('v').unwrap_or(text);
-        let release = text.split(['-', '+']).next().unwrap_or(text);
-        let mut numbers = release.split('.').map(str::parse::<u32>);
-        let version = Self {
-            major: numbers.next()?.ok()?,
-            minor: numbers.next()?.ok()?,
-            patch: numbers.next()?.ok()?,
-        };
-        numbers.next().is_none().then_some(version)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
+use crate::bus::version::{MINIMUM, Version};
 
 /// # Errors
 ///
-/// When the server is older than [`Version::FLOOR`], or does not say what it is.
+/// When the server is older than [`MINIMUM`], or does not say what it is.
 pub(super) fn require(found: &str) -> Result<(), Error> {
     match Version::parse(found) {
-        Some(version) if version >= Version::FLOOR => Ok(()),
+        Some(version) if version >= MINIMUM => Ok(()),
         Some(_) => Err(Error::ServerTooOld {
             found: found.to_owned(),
         }),
