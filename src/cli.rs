@@ -1,9 +1,30 @@
 //! The command line: one subcommand for each role and tool.
+//!
+//! A tool takes its parsed arguments and the places it writes to, and says how it went. It is a
+//! client of NATS like any other and holds no state: everything that it shows is in the public
+//! feed, and everything that it does is a command.
+//!
+//! What callers say, and what the phone-call server says about them, is other people's text. It
+//! reaches the screen through `text::clean` only, so that nobody on the phone can move the
+//! operator's cursor. Phone numbers are masked unless the operator asks for them.
 
+pub mod call;
+pub mod calls;
+pub mod doctor;
+pub mod hangup;
+pub mod paint;
+pub mod tail;
+pub mod target;
+
+mod outcome;
 mod provision;
 mod roles;
+mod table;
+mod text;
 mod up;
+mod when;
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,6 +32,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Overrides};
+use crate::domain::ids::{AgentId, SessionKey};
 use crate::{simulate, supervise, telemetry};
 
 /// Bad usage or a bad configuration (`EX_USAGE` of sysexits).
@@ -40,6 +62,16 @@ enum Command {
     Egress(Overrides),
     /// Create or verify streams, consumers and buckets
     Provision(provision::Args),
+    /// Watch calls as they happen, one line for each event
+    Tail(tail::Args),
+    /// List calls, or show one with its transcript
+    Calls(calls::Args),
+    /// Place a call and wait for what becomes of it
+    Call(call::Args),
+    /// End a call
+    Hangup(hangup::Args),
+    /// Tell whether all is well, and what to do when it is not
+    Doctor(doctor::Args),
     /// Stand in for the phone-call server, and make calls; dials nobody
     Simulate(simulate::Args),
 }
@@ -85,6 +117,11 @@ async fn run(command: Command) -> ExitCode {
             })
             .await
         }
+        Command::Tail(args) => tool(tail::run(args, &mut io::stdout(), &mut io::stderr())).await,
+        Command::Calls(args) => tool(calls::run(args, &mut io::stdout())).await,
+        Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
+        Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
+        Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,
         Command::Simulate(args) => {
             let stop = CancellationToken::new();
             supervise::stop_on_signals(stop.clone());
@@ -130,6 +167,16 @@ where
     finish(go_on(Arc::new(config), stop).await)
 }
 
+/// Runs a tool. It logs warnings only: its output is for whoever called it.
+async fn tool(run: impl Future<Output = anyhow::Result<Exit>>) -> ExitCode {
+    crate::install_crypto();
+    telemetry::start(&crate::config::Log {
+        filter: "warn,async_nats=off".to_owned(),
+        json: false,
+    });
+    finish(run.await.map(ExitCode::from))
+}
+
 fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| fail(EXIT_FAILURE, &causes(&error)))
 }
@@ -152,4 +199,66 @@ fn fail(code: u8, text: &str) -> ExitCode {
     // Without standard error there is nobody to tell; the exit code still says it.
     writeln!(std::io::stderr(), "voicebus: {text}").ok();
     ExitCode::from(code)
+}
+
+/// How a tool went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked: 0.
+    Fine,
+    /// Not as asked, and said so: 1.
+    Wrong,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Fine => Self::SUCCESS,
+            Exit::Wrong => Self::FAILURE,
+        }
+    }
+}
+
+/// A reader that went away (`voicebus tail | head`) has seen enough, which is no failure.
+fn unless_reader_left(result: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    match result {
+        Err(error)
+            if error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<io::Error>())
+                .any(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(Exit::Fine)
+        }
+        other => other,
+    }
+}
+
+/// Reads a session as people write it: the whole key, or what follows `agent:main:`.
+fn parse_session(text: &str) -> Result<SessionKey, String> {
+    let agent = AgentId::parse("main").map_err(|error| error.to_string())?;
+    SessionKey::parse(text, &agent).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_who_left_is_no_failure_and_everything_else_is() {
+        let broken = |kind| Err(anyhow::Error::from(io::Error::from(kind)).context("writing"));
+        assert_eq!(
+            unless_reader_left(broken(io::ErrorKind::BrokenPipe)).unwrap(),
+            Exit::Fine
+        );
+        assert!(unless_reader_left(broken(io::ErrorKind::StorageFull)).is_err());
+    }
+
+    #[test]
+    fn a_session_may_be_written_without_its_agent() {
+        let key = |text| parse_session(text).unwrap().to_string();
+        assert_eq!(key("voice:777"), "agent:main:voice:777");
+        assert_eq!(key("agent:bob:x"), "agent:bob:x");
+        assert!(parse_session("a b").is_err());
+    }
 }

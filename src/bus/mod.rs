@@ -10,6 +10,8 @@ pub mod command;
 pub mod consume;
 pub mod dead_letter;
 pub mod envelope;
+pub mod feed;
+pub mod inspect;
 pub mod log;
 pub mod publish;
 pub mod server;

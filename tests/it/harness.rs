@@ -1,5 +1,7 @@
 //! A nats-server per test, as `up` runs it, with the streams the tests need.
 
+mod plain;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Binary, Places, Server, ServerConfig, User, locate};
+
+pub use plain::Nats;
 
 /// The bound of every wait. Nothing takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -207,64 +211,5 @@ impl Role {
             }
         })
         .await;
-    }
-}
-
-/// A nats-server that asks nobody who they are, for tests of the streams alone.
-pub struct Nats {
-    process: std::process::Child,
-    url: String,
-    _dir: TempDir,
-}
-
-impl Nats {
-    pub async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("nats.conf");
-        let store = dir.path().join("store");
-        std::fs::write(
-            &config,
-            format!(
-                "listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\njetstream {{ store_dir: {store:?}, max_file_store: 10GB }}\n",
-                dir.path()
-            ),
-        )
-        .unwrap();
-        let process = std::process::Command::new(binary().await.path)
-            .arg("-c")
-            .arg(&config)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let ports = dir
-            .path()
-            .join(format!("nats-server_{}.ports", process.id()));
-        let url = eventually("the ports of nats-server", async || {
-            let ports: serde_json::Value =
-                serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()?;
-            Some(ports["nats"][0].as_str()?.to_owned())
-        })
-        .await;
-        Self {
-            process,
-            url,
-            _dir: dir,
-        }
-    }
-
-    pub async fn client(&self) -> Client {
-        async_nats::connect(&self.url).await.unwrap()
-    }
-
-    pub async fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(self.client().await)
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
     }
 }

@@ -10,3 +10,4 @@ mod harness;
 mod permissions;
 mod provision;
 mod server;
+mod tools;
