@@ -169,7 +169,11 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
         options.custom_inbox_prefix(format!("_INBOX_{role}"))
     };
     let options = match &settings.auth {
-        Auth::None => options,
+        // The client itself does nothing with a user in the URL.
+        Auth::None => match user_in_url(&settings.url) {
+            Some((user, password)) => options.user_and_password(user, password),
+            None => options,
+        },
         Auth::Password { user, password } => {
             options.user_and_password(user.clone(), password.clone())
         }
@@ -183,7 +187,8 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
                 })?
         }
     };
-    let servers: Vec<&str> = settings.url.split(',').map(str::trim).collect();
+    let plain = without_secrets(&settings.url);
+    let servers: Vec<&str> = plain.split(',').map(str::trim).collect();
     let client = options
         .connect(servers)
         .await
@@ -248,6 +253,22 @@ fn advice(kind: async_nats::ConnectErrorKind) -> String {
     }
 }
 
+/// `user:password@` of the first server that has it, percent-decoded.
+fn user_in_url(url: &str) -> Option<(String, String)> {
+    let decode = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8()
+            .ok()
+            .map(String::from)
+    };
+    url.split(',').find_map(|server| {
+        let (_scheme, rest) = server.split_once("://")?;
+        let (user_info, _host) = rest.rsplit_once('@')?;
+        let (user, password) = user_info.split_once(':')?;
+        Some((decode(user)?, decode(password)?))
+    })
+}
+
 /// The URL with user and password cut out of each server.
 #[must_use]
 pub fn without_secrets(url: &str) -> String {
@@ -267,6 +288,13 @@ pub fn without_secrets(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_in_the_url_is_used() {
+        let found = user_in_url("nats://a:1,nats://me:s%40cret@b:2");
+        assert_eq!(found, Some(("me".to_owned(), "s@cret".to_owned())));
+        assert_eq!(user_in_url("nats://a:1"), None);
+    }
 
     #[test]
     fn passwords_do_not_reach_messages() {
