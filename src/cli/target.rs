@@ -1,0 +1,417 @@
+//! Where a tool finds NATS, and as whom it gets in.
+//!
+//! Somebody who runs `voicebus up` says nothing: the data directory tells where NATS listens and
+//! has a password for each role. Somebody with a NATS of their own says `--nats-url`. A password
+//! comes from the environment or from a file and never from an argument, which every user of the
+//! machine could read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::bus::{self, Auth, Connection, Settings};
+
+const PASSWORD: &str = "VOICEBUS_NATS_PASSWORD";
+const PASSWORD_FILE: &str = "VOICEBUS_NATS_PASSWORD_FILE";
+
+/// The users of the server files in `nats/`. Each may listen to the inbox of its own name only.
+const ROLES: [&str; 5] = [AGENT, OBSERVER, "ingress", "router", "egress"];
+const OBSERVER: &str = "observer";
+const AGENT: &str = "agent";
+
+/// Where NATS is and who one is there.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Where NATS is")]
+pub struct Target {
+    /// The data directory of `voicebus up`.
+    #[arg(
+        long,
+        env = "VOICEBUS_DATA_DIR",
+        value_name = "DIR",
+        default_value = ".voicebus"
+    )]
+    pub data_dir: PathBuf,
+
+    /// NATS that somebody else runs: nats://host:port, several separated by commas. May hold
+    /// user:password@; better are --nats-user and VOICEBUS_NATS_PASSWORD.
+    #[arg(
+        long,
+        env = "VOICEBUS_NATS_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub nats_url: Option<String>,
+
+    /// The user at --nats-url. The password comes from VOICEBUS_NATS_PASSWORD, or from the file
+    /// that VOICEBUS_NATS_PASSWORD_FILE names.
+    #[arg(long, env = "VOICEBUS_NATS_USER", value_name = "USER")]
+    pub nats_user: Option<String>,
+
+    /// A credentials file of the NATS tools, for --nats-url.
+    #[arg(long, env = "VOICEBUS_NATS_CREDS", value_name = "FILE")]
+    pub creds: Option<PathBuf>,
+}
+
+/// What `voicebus up` writes down while it runs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Running {
+    /// The process.
+    pub pid: i32,
+    /// Where the ingress listens.
+    #[serde(default)]
+    pub http: Option<String>,
+    /// Where NATS listens.
+    pub nats: String,
+    /// The same with the observer's user and password.
+    pub observer: String,
+    /// The nats-server's process.
+    #[serde(default)]
+    pub nats_pid: Option<i32>,
+    /// The version of voicebus.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// Why NATS is not found.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Nothing runs here and no other place was named.
+    #[error(
+        "no running voicebus found in {}; start one with `voicebus up`, or say where NATS is with --nats-url",
+        dir.display()
+    )]
+    NotRunning {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// What was written down is of a process that is gone.
+    #[error(
+        "voicebus is no longer running: {} was left behind by process {pid}; start it again with `voicebus up`, or say where NATS is with --nats-url",
+        file.display()
+    )]
+    Gone {
+        /// The file.
+        file: PathBuf,
+        /// The process.
+        pid: i32,
+    },
+    /// A file is there and cannot be used.
+    #[error("cannot use {}: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The password of a user is missing.
+    #[error("no password for NATS user `{user}`: set {PASSWORD}, or {PASSWORD_FILE} to a file")]
+    NoPassword {
+        /// The user.
+        user: String,
+    },
+    /// NATS does not let us in, or is not there.
+    #[error(transparent)]
+    Connect(#[from] bus::Error),
+}
+
+impl Target {
+    /// Connects as somebody who looks on.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn observer(&self) -> Result<Connection, Error> {
+        self.connect(OBSERVER).await
+    }
+
+    /// Connects as somebody who may command.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn agent(&self) -> Result<Connection, Error> {
+        self.connect(AGENT).await
+    }
+
+    /// What runs in the data directory; `None` when nothing does.
+    ///
+    /// # Errors
+    /// When something was written down that cannot be read.
+    pub fn running(&self) -> Result<Option<Running>, Error> {
+        read_json(&self.run_file())
+    }
+
+    /// The file that tells what runs in the data directory.
+    #[must_use]
+    pub fn run_file(&self) -> PathBuf {
+        self.data_dir.join("run.json")
+    }
+
+    async fn connect(&self, role: &'static str) -> Result<Connection, Error> {
+        let settings = self.settings(role, |name| std::env::var(name).ok())?;
+        let connected = bus::connect(&settings).await;
+        match (&self.nats_url, connected) {
+            // The process may live where its id means nothing here, so only a failure makes us look.
+            (None, Err(error)) => match self.running()? {
+                Some(running) if !is_alive(running.pid) => Err(Error::Gone {
+                    file: self.run_file(),
+                    pid: running.pid,
+                }),
+                Some(_) | None => Err(error.into()),
+            },
+            (_, connected) => Ok(connected?),
+        }
+    }
+
+    fn settings(
+        &self,
+        role: &'static str,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, Error> {
+        match &self.nats_url {
+            Some(url) => self.elsewhere(url, role, env),
+            None => self.here(role),
+        }
+    }
+
+    fn elsewhere(
+        &self,
+        url: &str,
+        role: &'static str,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Settings, Error> {
+        let password = password(&env)?;
+        let auth = match (&self.creds, &self.nats_user, password) {
+            (Some(file), _, _) => Auth::Credentials(file.clone()),
+            (None, Some(user), Some(password)) => Auth::Password {
+                user: user.clone(),
+                password,
+            },
+            (None, Some(user), None) => return Err(Error::NoPassword { user: user.clone() }),
+            (None, None, Some(password)) if user_in(url).is_none() => Auth::Password {
+                user: role.to_owned(),
+                password,
+            },
+            (None, None, _) => Auth::None,
+        };
+        let user = match &auth {
+            Auth::Password { user, .. } => Some(user.as_str()),
+            Auth::None => user_in(url),
+            Auth::Credentials(_) => None,
+        };
+        Ok(Settings {
+            url: url.to_owned(),
+            role: user
+                .and_then(|user| ROLES.into_iter().find(|known| *known == user))
+                .unwrap_or(role),
+            auth,
+        })
+    }
+
+    fn here(&self, role: &'static str) -> Result<Settings, Error> {
+        let running = self.running()?.ok_or_else(|| Error::NotRunning {
+            dir: self.data_dir.clone(),
+        })?;
+        if role == OBSERVER {
+            return Ok(Settings {
+                url: running.observer,
+                auth: Auth::None,
+                role,
+            });
+        }
+        let file = self.data_dir.join("credentials.json");
+        let passwords: BTreeMap<String, serde_json::Value> = read_json(&file)?.unwrap_or_default();
+        let password = passwords.get(role).and_then(|password| password.as_str());
+        let Some(password) = password else {
+            let reason = format!("it has no password for the user `{role}`");
+            return Err(Error::File { file, reason });
+        };
+        Ok(Settings {
+            url: running.nats,
+            auth: Auth::Password {
+                user: role.to_owned(),
+                password: password.to_owned(),
+            },
+            role,
+        })
+    }
+}
+
+/// Whether a process runs on this machine.
+pub(super) fn is_alive(pid: i32) -> bool {
+    rustix::process::Pid::from_raw(pid).is_some_and(|pid| {
+        match rustix::process::test_kill_process(pid) {
+            Ok(()) => true,
+            // It is somebody else's, and there.
+            Err(error) => error == rustix::io::Errno::PERM,
+        }
+    })
+}
+
+/// The user that a URL names.
+fn user_in(url: &str) -> Option<&str> {
+    let (_, rest) = url.split(',').next()?.split_once("://")?;
+    let (who, _) = rest.rsplit_once('@')?;
+    who.split_once(':').map(|(user, _)| user)
+}
+
+fn password(env: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, Error> {
+    if let Some(password) = env(PASSWORD).filter(|password| !password.is_empty()) {
+        return Ok(Some(password));
+    }
+    let Some(file) = env(PASSWORD_FILE).filter(|file| !file.is_empty()) else {
+        return Ok(None);
+    };
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(error) => Err(Error::File {
+            file: file.into(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<Option<T>, Error> {
+    let failed = |reason: String| Error::File {
+        file: file.to_owned(),
+        reason,
+    };
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    // The place and never the content: it may be a password.
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| failed(format!("not as expected at line {}", error.line())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(dir: &Path) -> Target {
+        Target {
+            data_dir: dir.to_owned(),
+            nats_url: None,
+            nats_user: None,
+            creds: None,
+        }
+    }
+
+    fn no_env(_: &str) -> Option<String> {
+        None
+    }
+
+    fn running() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let run = r#"{"pid":1,"http":"127.0.0.1:8082","nats":"nats://127.0.0.1:4","observer":"nats://observer:o1@127.0.0.1:4","nats_pid":2,"version":"0.1.0"}"#;
+        fs::write(dir.path().join("run.json"), run).unwrap();
+        fs::write(
+            dir.path().join("credentials.json"),
+            r#"{"agent":"a1","observer":"o1","later":{"more":1}}"#,
+        )
+        .unwrap();
+        dir
+    }
+
+    #[test]
+    fn nothing_running_is_one_clear_sentence() {
+        let error = target(Path::new(".voicebus-none"))
+            .settings(OBSERVER, no_env)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no running voicebus found in .voicebus-none; start one with `voicebus up`, or say where NATS is with --nats-url"
+        );
+    }
+
+    #[test]
+    fn what_runs_here_is_found_for_both_roles() {
+        let dir = running();
+        let target = target(dir.path());
+        let observer = target.settings(OBSERVER, no_env).unwrap();
+        assert_eq!(observer.url, "nats://observer:o1@127.0.0.1:4");
+        assert_eq!(observer.role, "observer");
+        let agent = target.settings(AGENT, no_env).unwrap();
+        assert_eq!(agent.url, "nats://127.0.0.1:4");
+        assert_eq!(agent.role, "agent");
+        let Auth::Password { user, password } = agent.auth else {
+            panic!("{:?}", agent.auth)
+        };
+        assert_eq!((user.as_str(), password.as_str()), ("agent", "a1"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_and_not_repeated() {
+        let dir = running();
+        let file = dir.path().join("credentials.json");
+        fs::write(&file, r#"{"agent": secret"#).unwrap();
+        let error = target(dir.path()).settings(AGENT, no_env).unwrap_err();
+        assert!(error.to_string().contains("credentials.json"), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        fs::write(&file, r#"{"observer": "x"}"#).unwrap();
+        let error = target(dir.path()).settings(AGENT, no_env).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("no password for the user `agent`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn elsewhere_the_inbox_is_that_of_the_user_who_gets_in() {
+        let mut target = target(Path::new("."));
+        target.nats_url = Some("nats://h:4222".to_owned());
+        let settings = |target: &Target, password: Option<&str>| {
+            target
+                .settings(OBSERVER, |name| {
+                    password.filter(|_| name == PASSWORD).map(str::to_owned)
+                })
+                .map(|settings| (settings.role, format!("{:?}", settings.auth)))
+                .map_err(|error| error.to_string())
+        };
+        let said = |role, auth: &str| Ok((role, auth.to_owned()));
+        assert_eq!(settings(&target, None), said("observer", "None"));
+        assert_eq!(
+            settings(&target, Some("p")),
+            said("observer", "Password(observer)")
+        );
+        target.nats_user = Some("agent".to_owned());
+        assert_eq!(
+            settings(&target, Some("p")),
+            said("agent", "Password(agent)")
+        );
+        assert_eq!(
+            settings(&target, None),
+            Err("no password for NATS user `agent`: set VOICEBUS_NATS_PASSWORD, or VOICEBUS_NATS_PASSWORD_FILE to a file".to_owned())
+        );
+        target.nats_user = None;
+        target.nats_url = Some("nats://router:x@h:4222".to_owned());
+        assert_eq!(settings(&target, Some("p")), said("router", "None"));
+        target.creds = Some("a.creds".into());
+        assert_eq!(
+            settings(&target, None),
+            said("observer", "Credentials(a.creds)")
+        );
+    }
+
+    #[test]
+    fn a_password_file_may_end_with_a_line_break() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "s3cret\n").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let found = password(&|name| (name == PASSWORD_FILE).then(|| path.clone())).unwrap();
+        assert_eq!(found.as_deref(), Some("s3cret"));
+    }
+
+    #[test]
+    fn this_process_is_alive_and_no_process_is_not() {
+        assert!(is_alive(i32::try_from(std::process::id()).unwrap()));
+        assert!(!is_alive(i32::MAX));
+        assert!(!is_alive(0));
+    }
+}
