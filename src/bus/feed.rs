@@ -83,9 +83,43 @@ pub struct Feed {
     /// Stream sequence of the first event that was not handed out. Events between it and the next
     /// one that passes the filter do not matter.
     place: u64,
+    /// Events that were stored and lay ahead when the current consumer was made.
+    stored: u64,
     consumers: u64,
     current: Option<Current>,
     interrupted: bool,
+}
+
+/// Reads back what is stored and passes the filter, oldest first, up to what was the end when it
+/// was asked.
+///
+/// # Errors
+/// When there is no such stream, the server does not let us read it, or there are more than
+/// `events_max`.
+pub async fn read_back(
+    connection: &Connection,
+    name: &str,
+    filter: String,
+    events_max: usize,
+) -> Result<Vec<Stored>, Error> {
+    let mut feed = Feed::open(connection, name, filter, Start::Oldest).await?;
+    let expected = usize::try_from(feed.stored).unwrap_or(usize::MAX);
+    if expected > events_max {
+        return Err(Error {
+            reason: format!(
+                "{expected} events are more than the {events_max} that are read at once"
+            ),
+        });
+    }
+    let mut events = Vec::with_capacity(expected);
+    while events.len() < expected {
+        match feed.next().await {
+            Step::Event(event) => events.push(event),
+            Step::Interrupted(reason) => return Err(Error { reason }),
+            Step::Resumed => {}
+        }
+    }
+    Ok(events)
 }
 
 struct Current {
@@ -118,6 +152,7 @@ impl Feed {
             name: format!("{name}-{}", uuid::Uuid::new_v4().simple()),
             filter,
             place: 0,
+            stored: 0,
             consumers: 0,
             current: None,
             interrupted: false,
@@ -238,17 +273,19 @@ impl Feed {
                 .messages()
                 .await
                 .map_err(|error| error.to_string())?;
-            Ok::<_, String>((consumer.cached_info().delivered.stream_sequence, messages))
+            let info = consumer.cached_info();
+            let before = info.delivered.stream_sequence;
+            Ok::<_, String>((before, info.num_pending, messages))
         };
-        let (before, messages) =
-            tokio::time::timeout(REQUEST_TIMEOUT, made)
-                .await
-                .map_err(|_elapsed| {
-                    "no answer in time (a missing permission looks the same)".to_owned()
-                })??;
+        let (before, stored, messages) = tokio::time::timeout(REQUEST_TIMEOUT, made)
+            .await
+            .map_err(|_elapsed| {
+                "no answer in time (a missing permission looks the same)".to_owned()
+            })??;
         // Where the server begins: it knows the end of the stream, and whether the place is still
         // within it after the loss of a disk.
         self.place = before + 1;
+        self.stored = stored;
         self.current = Some(Current {
             messages,
             handed_out: 0,

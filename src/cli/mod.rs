@@ -8,10 +8,16 @@
 //! reaches the screen through [`text::clean`] only, so that nobody on the phone can move the
 //! operator's cursor. Phone numbers are masked unless the operator asks for them.
 
+pub mod call;
+pub mod calls;
+pub mod doctor;
+pub mod hangup;
 pub mod paint;
 pub mod tail;
 pub mod target;
 
+mod outcome;
+mod table;
 mod text;
 mod when;
 

@@ -1,0 +1,90 @@
+//! `voicebus call`: have a phone called.
+
+use std::io::Write;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+
+use super::outcome::Asked;
+use super::target::Target;
+use super::when::parse_duration;
+use super::{Exit, parse_session, unless_reader_left};
+use crate::bus::Bus;
+use crate::bus::envelope::DialRequest;
+use crate::domain::command::Verb;
+use crate::domain::ids::SessionKey;
+use crate::domain::phone::E164;
+
+/// Have the voice server call a number.
+///
+/// The call is asked for once and placed at most once, whatever fails on the way. Leaves with 0 when
+/// the call is placed or queued, else with 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  voicebus call +12015550142
+  voicebus call +12015550142 --message 'Your table is ready.' --session main
+  voicebus call +12015550142 --deadline 30s --wait 60s --json")]
+pub struct Args {
+    /// Whom to call: +, country code, number.
+    #[arg(value_name = "NUMBER", value_parser = parse_number)]
+    number: E164,
+
+    /// The session of the call: the whole key, or what follows `agent:main:`. By default the one of
+    /// the number.
+    #[arg(long, value_name = "KEY", value_parser = parse_session)]
+    session: Option<SessionKey>,
+
+    /// What the assistant opens with.
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
+
+    /// Which of our numbers to show.
+    #[arg(long, value_name = "NUMBER", value_parser = E164::parse)]
+    caller_id: Option<E164>,
+
+    /// Do not call any more after this time. By default two minutes.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+
+    /// How long to wait for the outcome, at most 60s. The call is placed whether or not one waits.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    wait: Duration,
+
+    /// Print the outcome as JSON, numbers and all.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Asks for a call and tells what became of it.
+///
+/// # Errors
+/// When nothing was asked: NATS is not there, or does not take it.
+pub async fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let bus = Bus::open(args.target.agent().await?).await?;
+    let asked = Asked::new(Verb::Dial, args.number.masked(), args.wait)?;
+    let deadline = args
+        .deadline
+        .and_then(|after| TimeDelta::from_std(after).ok())
+        .map(|after| Utc::now() + after);
+    let request = DialRequest {
+        to: args.number.to_string(),
+        caller_id: args.caller_id.as_ref().map(ToString::to_string),
+        message: args.message,
+        session: args.session.as_ref().map(ToString::to_string),
+        deadline,
+        ..DialRequest::default()
+    };
+    let result = bus.dial(&asked.id, &request, args.wait).await;
+    unless_reader_left(asked.tell(result, args.json, out))
+}
+
+/// A number that can be dialled, so that a misspelt one is refused at once.
+fn parse_number(text: &str) -> Result<E164, String> {
+    let number = E164::parse(text).map_err(|error| error.to_string())?;
+    number.check_plan().map_err(|error| error.to_string())?;
+    Ok(number)
+}
