@@ -11,7 +11,7 @@ use super::text::{Numbers, clean, short_session};
 use super::{Exit, parse_session, table, unless_reader_left, when};
 use crate::bus::service::{self, CallView, CallsAnswer, CallsQuery};
 use crate::domain::Timestamp;
-use crate::domain::ids::SessionKey;
+use crate::domain::ids::{CallId, SessionKey};
 
 const HEAD: [&str; 9] = [
     "CALL",
@@ -25,33 +25,21 @@ const HEAD: [&str; 9] = [
     "END",
 ];
 
+/// Calls listed unless another number is asked for: a screen full.
+const LIMIT: usize = 30;
+
 /// List calls, newest first, or show one of them with what was said.
 #[derive(Debug, clap::Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "\
+#[command(after_help = "\
 Examples:
   voicebus calls                        the newest calls
   voicebus calls --active               calls that are not over
   voicebus calls show CA123             one call and its transcript
-  voicebus calls --json | jq '.calls[].id'"
-)]
+  voicebus calls --json | jq '.calls[].id'")]
 pub struct Args {
     #[command(subcommand)]
     one: Option<One>,
 
-    #[command(flatten)]
-    list: List,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum One {
-    /// Show one call, or one command, and what was said.
-    Show(show::Args),
-}
-
-#[derive(Debug, clap::Args)]
-struct List {
     /// Only calls that are not over.
     #[arg(long)]
     active: bool,
@@ -60,20 +48,30 @@ struct List {
     #[arg(long, value_name = "KEY", value_parser = parse_session)]
     session: Option<SessionKey>,
 
-    /// At most so many, up to 1000.
-    #[arg(long, value_name = "N", default_value_t = 30)]
-    limit: usize,
+    /// At most so many, up to 1000. By default 30.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
 
-    /// Print the router's answer as JSON, numbers and all.
-    #[arg(long)]
+    /// Print JSON, numbers and all.
+    #[arg(long, global = true)]
     json: bool,
 
     /// Show phone numbers in full.
-    #[arg(long)]
+    #[arg(long, global = true)]
     numbers: bool,
 
     #[command(flatten)]
     target: Target,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum One {
+    /// Show one call, or one command, and what was said. Needs no router.
+    Show {
+        /// The call, or the command (i-…).
+        #[arg(value_name = "ID", value_parser = CallId::parse)]
+        id: CallId,
+    },
 }
 
 /// Lists calls, or shows one.
@@ -81,18 +79,18 @@ struct List {
 /// # Errors
 /// When NATS or the router does not answer.
 pub async fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    unless_reader_left(match args.one {
-        Some(One::Show(one)) => show::run(one, out).await,
-        None => list(args.list, out).await,
+    unless_reader_left(match &args.one {
+        Some(One::Show { id }) => show::run(id, &args, out).await,
+        None => list(&args, out).await,
     })
 }
 
-async fn list(args: List, out: &mut dyn Write) -> anyhow::Result<Exit> {
+async fn list(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let connection = args.target.observer().await?;
     let query = CallsQuery {
         active: args.active,
         session: args.session.as_ref().map(ToString::to_string),
-        limit: Some(args.limit),
+        limit: Some(args.limit.unwrap_or(LIMIT)),
     };
     let answer = service::calls(&connection, &query)
         .await

@@ -29,6 +29,7 @@ pub struct Target {
     /// The data directory of `voicebus up`.
     #[arg(
         long,
+        global = true,
         env = "VOICEBUS_DATA_DIR",
         value_name = "DIR",
         default_value = ".voicebus"
@@ -39,6 +40,7 @@ pub struct Target {
     /// user:password@; better are --nats-user and VOICEBUS_NATS_PASSWORD.
     #[arg(
         long,
+        global = true,
         env = "VOICEBUS_NATS_URL",
         value_name = "URL",
         hide_env_values = true
@@ -47,11 +49,11 @@ pub struct Target {
 
     /// The user at --nats-url. The password comes from VOICEBUS_NATS_PASSWORD, or from the file
     /// that VOICEBUS_NATS_PASSWORD_FILE names.
-    #[arg(long, env = "VOICEBUS_NATS_USER", value_name = "USER")]
+    #[arg(long, global = true, env = "VOICEBUS_NATS_USER", value_name = "USER")]
     pub nats_user: Option<String>,
 
     /// A credentials file of the NATS tools, for --nats-url.
-    #[arg(long, env = "VOICEBUS_NATS_CREDS", value_name = "FILE")]
+    #[arg(long, global = true, env = "VOICEBUS_NATS_CREDS", value_name = "FILE")]
     pub creds: Option<PathBuf>,
 }
 

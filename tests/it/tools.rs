@@ -1,5 +1,8 @@
 //! The tools for people on a real server.
 
+mod calls;
+mod commands;
+mod doctor;
 mod tail;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use super::Args;
 use anyhow::{Context, bail};
 use chrono::{Local, TimeZone, Utc};
 use serde::Serialize;
@@ -10,7 +11,6 @@ use serde::Serialize;
 use crate::bus::envelope::{CallSnapshot, CommandSnapshot, EventEnvelope, Transcript};
 use crate::bus::feed;
 use crate::bus::subjects;
-use crate::cli::target::Target;
 use crate::cli::text::{Numbers, clean};
 use crate::cli::{Exit, when};
 use crate::domain::Timestamp;
@@ -20,24 +20,6 @@ use crate::domain::ids::CallId;
 const EVENTS_MAX: usize = 50_000;
 /// How long reading may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The call, or the command (i-…).
-    #[arg(value_name = "ID", value_parser = CallId::parse)]
-    id: CallId,
-
-    /// Print one JSON object, numbers and all.
-    #[arg(long)]
-    json: bool,
-
-    /// Show phone numbers in full.
-    #[arg(long)]
-    numbers: bool,
-
-    #[command(flatten)]
-    target: Target,
-}
 
 /// Everything that is known of one call or command.
 #[derive(Debug, Default, Serialize)]
@@ -61,17 +43,19 @@ struct Utterance {
     said: Transcript,
 }
 
-pub(super) async fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub(super) async fn run(id: &CallId, args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    if args.active || args.session.is_some() || args.limit.is_some() {
+        bail!("--active, --session and --limit choose calls for the list and mean nothing for one");
+    }
     let connection = args.target.observer().await?;
-    let filter = subjects::events_of(args.id.as_str());
+    let filter = subjects::events_of(id.as_str());
     let read = feed::read_back(&connection, "show", filter, EVENTS_MAX);
     let stored = tokio::time::timeout(READ_TIMEOUT, read)
         .await
         .context("reading the call took too long")??;
     if stored.is_empty() {
         bail!(
-            "no call or command `{}` is known; events are kept for 30 days. `voicebus calls` lists the newest",
-            args.id
+            "no call or command `{id}` is known; events are kept for 30 days. `voicebus calls` lists the newest"
         );
     }
     let mut story = Story::default();
