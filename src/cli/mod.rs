@@ -5,7 +5,7 @@
 //! feed, and everything that it does is a command.
 //!
 //! What callers say, and what the phone-call server says about them, is other people's text. It
-//! reaches the screen through [`text::clean`] only, so that nobody on the phone can move the
+//! reaches the screen through `text::clean` only, so that nobody on the phone can move the
 //! operator's cursor. Phone numbers are masked unless the operator asks for them.
 
 pub mod call;
