@@ -36,7 +36,7 @@ impl Bus {
     /// Stores a dial command and waits for its outcome, at most `wait` and [`WAIT_MAX`].
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn dial(
         &self,
         intent: &IntentId,
@@ -55,7 +55,7 @@ impl Bus {
     /// Stores a hang-up command and waits for its outcome.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn hang_up(
         &self,
         id: &IntentId,
@@ -90,22 +90,30 @@ impl Bus {
             .await
             .map_err(|error| Error::Listen(error.to_string()))?;
         let message_id = format!("{} {id}", verb.as_str());
-        let stored = self
+        let duplicate = match self
             .store(subjects::command(verb, key), &message_id, payload)
-            .await?;
+            .await
+        {
+            Ok(stored) => stored.duplicate,
+            // It may have been stored; then its outcome comes, and that is the better answer.
+            Err(error @ publish::Error::Unclear { .. }) => {
+                let outcome =
+                    tokio::time::timeout(wait.min(WAIT_MAX), next_answer(&mut outcomes)).await;
+                return match outcome {
+                    Ok(Some(command)) => Ok(Outcome::answered(command)),
+                    Ok(None) | Err(_) => Err(error.into()),
+                };
+            }
+            Err(error) => return Err(error.into()),
+        };
         let waited = tokio::time::timeout(wait.min(WAIT_MAX), async {
-            if stored.duplicate
+            if duplicate
                 && let Some(known) = service::command(self, id).await
                 && is_answer(&known)
             {
                 return Some(known);
             }
-            while let Some(message) = outcomes.next().await {
-                if let Some(command) = answer_in(&message.payload) {
-                    return Some(command);
-                }
-            }
-            None
+            next_answer(&mut outcomes).await
         })
         .await;
         Ok(match waited {
@@ -121,6 +129,16 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Bytes, envelope::Error> {
         source,
     })?;
     Ok(bytes.into())
+}
+
+/// The next outcome; `None` when the connection is closed.
+async fn next_answer(outcomes: &mut async_nats::Subscriber) -> Option<CommandSnapshot> {
+    loop {
+        let message = outcomes.next().await?;
+        if let Some(command) = answer_in(&message.payload) {
+            return Some(command);
+        }
+    }
 }
 
 fn answer_in(payload: &[u8]) -> Option<CommandSnapshot> {

@@ -90,7 +90,7 @@ pub struct Connection {
 #[derive(Default)]
 struct Watch {
     connected: AtomicBool,
-    reconnects: AtomicU64,
+    disconnects: AtomicU64,
     denials: AtomicU64,
 }
 
@@ -109,7 +109,7 @@ impl Connection {
         &self.client
     }
 
-    /// The client's JetStream side, with [`REQUEST_TIMEOUT`].
+    /// The client's JetStream side, with a time-out of 2 s for each request.
     #[must_use]
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.jetstream
@@ -124,7 +124,7 @@ impl Connection {
     /// How often the connection was lost.
     #[must_use]
     pub fn disconnects(&self) -> u64 {
-        self.watch.reconnects.load(Ordering::Relaxed)
+        self.watch.disconnects.load(Ordering::Relaxed)
     }
 
     /// How often the server denied something: a mistake in the permissions.
@@ -217,7 +217,7 @@ fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {
         }
         async_nats::Event::Disconnected => {
             watch.connected.store(false, Ordering::Relaxed);
-            watch.reconnects.fetch_add(1, Ordering::Relaxed);
+            watch.disconnects.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(role, "NATS is away; reconnecting");
         }
         async_nats::Event::ServerError(error) => {

@@ -4,7 +4,7 @@
 //! The place is kept here and nowhere else. A consumer is only a means to get from it to the end
 //! of the stream: whenever there is doubt about one (it is gone, it skipped something, the
 //! connection was lost) it is left behind and another one is made at the place. The server
-//! removes what is left behind after [`INACTIVE_MAX`].
+//! removes what is left behind after half a minute.
 //!
 //! This is not async-nats' own ordered consumer for three reasons. That one deletes its
 //! predecessor, which readers have no right to; after an interruption before its first message it
@@ -44,6 +44,9 @@ pub enum Start {
     At(Timestamp),
     /// With the next event.
     Next,
+    /// With the last event of each subject, then with the next: enough to know how every call
+    /// stands.
+    LastOfEach,
 }
 
 /// An event as it is stored.
@@ -64,8 +67,12 @@ pub enum Step {
     Event(Stored),
     /// The feed is interrupted, for this reason. Said once; it goes on by itself.
     Interrupted(String),
-    /// The feed is back, at the place where it was interrupted.
-    Resumed,
+    /// The feed is back.
+    Resumed {
+        /// Whether it goes on where it was interrupted. If not, the stream no longer has what
+        /// comes next: it was removed in the meantime, or lost with a disk.
+        whole: bool,
+    },
 }
 
 /// Why a feed cannot be had.
@@ -116,7 +123,7 @@ pub async fn read_back(
         match feed.next().await {
             Step::Event(event) => events.push(event),
             Step::Interrupted(reason) => return Err(Error { reason }),
-            Step::Resumed => {}
+            Step::Resumed { .. } => {}
         }
     }
     Ok(events)
@@ -143,6 +150,7 @@ impl Feed {
         let policy = match start {
             Start::Oldest => DeliverPolicy::All,
             Start::Next => DeliverPolicy::New,
+            Start::LastOfEach => DeliverPolicy::LastPerSubject,
             Start::At(at) => DeliverPolicy::ByStartTime {
                 start_time: instant(at)?,
             },
@@ -161,6 +169,12 @@ impl Feed {
             .await
             .map_err(|reason| Error { reason })?;
         Ok(feed)
+    }
+
+    /// How many events were stored already when the feed was opened.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored
     }
 
     /// Waits for what comes next. Nothing is lost when the wait is given up.
@@ -230,10 +244,12 @@ impl Feed {
             let policy = DeliverPolicy::ByStartSequence {
                 start_sequence: self.place,
             };
+            let place = self.place;
             match self.consume(policy).await {
                 Ok(()) => {
                     self.interrupted = false;
-                    return Some(Step::Resumed);
+                    let whole = self.place == place;
+                    return Some(Step::Resumed { whole });
                 }
                 Err(reason) => tracing::debug!(reason, "feed not resumed; trying again"),
             }

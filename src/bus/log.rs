@@ -42,7 +42,7 @@ impl Bus {
     /// too old is refused, so this is safe as a first try.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn load(&self, log_id: &str) -> Result<Loaded, Error> {
         let stream = self
             .connection()
@@ -69,7 +69,7 @@ impl Bus {
     /// Reads a log from the leader: the truth, after a conflict or an unclear commit.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn load_from_leader(&self, log_id: &str) -> Result<Loaded, Error> {
         let stream = self
             .connection()

@@ -65,7 +65,7 @@ impl Bus {
     /// nothing and says so.
     ///
     /// # Errors
-    /// See [`Error`]; after [`Error::Unclear`] it is safe to publish again with the same id.
+    /// See [`enum@Error`]; after [`Error::Unclear`] it is safe to publish again with the same id.
     pub async fn store(&self, subject: String, id: &str, payload: Bytes) -> Result<Stored, Error> {
         self.store_with(subject, id, HeaderMap::new(), payload)
             .await

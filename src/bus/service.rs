@@ -120,7 +120,7 @@ pub struct EgressStatus {
 /// Asks a service.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
     bus: &super::Connection,
     subject: &'static str,
@@ -157,7 +157,7 @@ pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
 /// Asks the router for calls.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn calls(bus: &super::Connection, query: &CallsQuery) -> Result<CallsAnswer, Error> {
     ask(
         bus,
@@ -172,7 +172,7 @@ pub async fn calls(bus: &super::Connection, query: &CallsQuery) -> Result<CallsA
 /// Asks the router for one call; `None` when its view does not have it.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn call(bus: &super::Connection, id: &str) -> Result<Option<CallView>, Error> {
     found(
         ask(
@@ -189,7 +189,7 @@ pub async fn call(bus: &super::Connection, id: &str) -> Result<Option<CallView>,
 /// Asks the router for sessions that have a call that is not over.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn sessions(bus: &super::Connection) -> Result<Vec<SessionView>, Error> {
     ask(
         bus,
@@ -204,7 +204,7 @@ pub async fn sessions(bus: &super::Connection) -> Result<Vec<SessionView>, Error
 /// Asks the router for one session; `None` when its view does not have it.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn session(bus: &super::Connection, key: &str) -> Result<Option<SessionView>, Error> {
     let query = ById { id: key.to_owned() };
     found(
@@ -222,7 +222,7 @@ pub async fn session(bus: &super::Connection, key: &str) -> Result<Option<Sessio
 /// Asks egress how it is.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn egress_status(bus: &super::Connection) -> Result<EgressStatus, Error> {
     let timeout = Duration::from_millis(500);
     ask(

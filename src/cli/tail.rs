@@ -115,7 +115,12 @@ async fn follow(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> anyhow
             Step::Interrupted(reason) => {
                 writeln!(err, "voicebus: {reason}; waiting for it to come back")?;
             }
-            Step::Resumed => writeln!(err, "voicebus: back; nothing was left out")?,
+            Step::Resumed { whole: true } => {
+                writeln!(err, "voicebus: back; nothing was left out")?;
+            }
+            Step::Resumed { whole: false } => {
+                writeln!(err, "voicebus: back; some events are no longer there")?;
+            }
         }
     }
     Ok(Exit::Fine)

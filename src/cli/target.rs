@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -18,7 +19,7 @@ const PASSWORD: &str = "VOICEBUS_NATS_PASSWORD";
 const PASSWORD_FILE: &str = "VOICEBUS_NATS_PASSWORD_FILE";
 
 /// The users of the server files in `nats/`. Each may listen to the inbox of its own name only.
-const ROLES: [&str; 5] = [AGENT, OBSERVER, "ingress", "router", "egress"];
+const ROLES: [&str; 6] = [AGENT, OBSERVER, "ingress", "router", "egress", "provision"];
 const OBSERVER: &str = "observer";
 const AGENT: &str = "agent";
 
@@ -123,7 +124,7 @@ impl Target {
     /// Connects as somebody who looks on.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn observer(&self) -> Result<Connection, Error> {
         self.connect(OBSERVER).await
     }
@@ -131,7 +132,7 @@ impl Target {
     /// Connects as somebody who may command.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn agent(&self) -> Result<Connection, Error> {
         self.connect(AGENT).await
     }
@@ -191,22 +192,22 @@ impl Target {
                 password,
             },
             (None, Some(user), None) => return Err(Error::NoPassword { user: user.clone() }),
-            (None, None, Some(password)) if user_in(url).is_none() => Auth::Password {
-                user: role.to_owned(),
-                password,
+            (None, None, password) => match (login_in(url), password) {
+                (Some(login), _) => login,
+                (None, Some(password)) => Auth::Password {
+                    user: role.to_owned(),
+                    password,
+                },
+                (None, None) => Auth::None,
             },
-            (None, None, _) => Auth::None,
         };
-        let user = match &auth {
-            Auth::Password { user, .. } => Some(user.as_str()),
-            Auth::None => user_in(url),
-            Auth::Credentials(_) => None,
+        let known = match &auth {
+            Auth::Password { user, .. } => ROLES.into_iter().find(|known| known == user),
+            Auth::None | Auth::Credentials(_) => None,
         };
         Ok(Settings {
             url: url.to_owned(),
-            role: user
-                .and_then(|user| ROLES.into_iter().find(|known| *known == user))
-                .unwrap_or(role),
+            role: known.unwrap_or(role),
             auth,
         })
     }
@@ -217,18 +218,22 @@ impl Target {
         })?;
         if role == OBSERVER {
             return Ok(Settings {
-                url: running.observer,
-                auth: Auth::None,
+                auth: login_in(&running.observer).unwrap_or(Auth::None),
+                url: running.nats,
                 role,
             });
         }
         let file = self.data_dir.join("credentials.json");
-        let passwords: BTreeMap<String, serde_json::Value> = read_json(&file)?.unwrap_or_default();
-        let password = passwords.get(role).and_then(|password| password.as_str());
-        let Some(password) = password else {
-            let reason = format!("it has no password for the user `{role}`");
-            return Err(Error::File { file, reason });
+        let unusable = |reason: String| Error::File {
+            file: file.clone(),
+            reason,
         };
+        let passwords: BTreeMap<String, serde_json::Value> =
+            read_json(&file)?.ok_or_else(|| unusable("it is not there".to_owned()))?;
+        let password = passwords
+            .get(role)
+            .and_then(|password| password.as_str())
+            .ok_or_else(|| unusable(format!("it has no password for the user `{role}`")))?;
         Ok(Settings {
             url: running.nats,
             auth: Auth::Password {
@@ -251,11 +256,16 @@ pub(super) fn is_alive(pid: i32) -> bool {
     })
 }
 
-/// The user that a URL names.
-fn user_in(url: &str) -> Option<&str> {
+/// User and password that a URL holds; async-nats itself does not look for them.
+fn login_in(url: &str) -> Option<Auth> {
     let (_, rest) = url.split(',').next()?.split_once("://")?;
     let (who, _) = rest.rsplit_once('@')?;
-    who.split_once(':').map(|(user, _)| user)
+    let (user, password) = who.split_once(':')?;
+    let decoded = |text| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
+    Some(Auth::Password {
+        user: decoded(user)?,
+        password: decoded(password)?,
+    })
 }
 
 fn password(env: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, Error> {

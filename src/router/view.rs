@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::bus::envelope::{CommandSnapshot, EventEnvelope};
+use crate::bus::feed::{self, Feed, Start, Step};
 use crate::bus::service::{CallView, CallsAnswer, CallsQuery, SessionView};
 use crate::bus::{Bus, subjects};
 
@@ -148,8 +147,8 @@ impl View {
                 () = stop.cancelled() => return,
                 followed = self.follow_once(bus) => followed,
             };
-            if let Err(reason) = followed {
-                warn!(reason, "view lost the stream; starting over");
+            if let Err(error) = followed {
+                warn!(%error, "view cannot read the stream; trying again");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -158,38 +157,28 @@ impl View {
         }
     }
 
-    async fn follow_once(&self, bus: &Bus) -> Result<(), String> {
-        let jetstream = bus.connection().jetstream();
-        let stream = jetstream
-            .get_stream_no_info(subjects::STREAM_EVENT)
-            .await
-            .map_err(|e| e.to_string())?;
-        let config = pull::OrderedConfig {
-            // A name puts the consumer's subject under the permissions of the role.
-            name: Some(format!("view-{}", uuid::Uuid::new_v4().simple())),
-            filter_subject: subjects::EVENTS_ALL.to_owned(),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ..Default::default()
-        };
-        let consumer = stream
-            .create_consumer(config)
-            .await
-            .map_err(|e| e.to_string())?;
-        if consumer.cached_info().num_pending == 0 {
-            self.caught_up();
-        }
-        let mut messages = consumer.messages().await.map_err(|e| e.to_string())?;
-        while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| error.to_string())?;
-            match serde_json::from_slice::<EventEnvelope>(&message.payload) {
-                Ok(event) => self.state().take(event),
-                Err(error) => warn!(%error, "event cannot be read; left out of the view"),
-            }
-            if message.info().is_ok_and(|info| info.pending == 0) {
+    async fn follow_once(&self, bus: &Bus) -> Result<(), feed::Error> {
+        let all = subjects::EVENTS_ALL.to_owned();
+        let mut feed = Feed::open(bus.connection(), "view", all, Start::LastOfEach).await?;
+        let mut ahead = feed.stored();
+        loop {
+            if ahead == 0 {
                 self.caught_up();
             }
+            match feed.next().await {
+                Step::Event(stored) => {
+                    ahead = ahead.saturating_sub(1);
+                    match serde_json::from_slice::<EventEnvelope>(&stored.payload) {
+                        Ok(event) => self.state().take(event),
+                        Err(error) => warn!(%error, "event cannot be read; left out of the view"),
+                    }
+                }
+                Step::Interrupted(reason) => warn!(reason, "view lost the stream"),
+                Step::Resumed { whole: true } => info!("view follows the stream again"),
+                // What is missing may be the end of a call: only the whole stream knows.
+                Step::Resumed { whole: false } => return Ok(()),
+            }
         }
-        Err("the stream of events ended".to_owned())
     }
 
     fn caught_up(&self) {

@@ -31,7 +31,7 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.svc.commands.status", &[Ingress, Egress, Agent]),
     ("voice.svc.dial", &[Ingress, Agent]),
     ("voice.svc.hangup", &[Ingress, Agent]),
-    ("voice.svc.egress.status", &[Ingress, Agent]),
+    ("voice.svc.egress.status", &[Observer, Ingress, Agent]),
     // Each tells only about itself
     ("voice.dlq.ingress.malformed", &[Ingress]),
     ("voice.dlq.router.poison", &[Router]),

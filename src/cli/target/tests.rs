@@ -25,6 +25,13 @@ fn running() -> tempfile::TempDir {
     dir
 }
 
+fn login(auth: &Auth) -> (&str, &str) {
+    match auth {
+        Auth::Password { user, password } => (user, password),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn nothing_running_is_one_clear_sentence() {
     let error = target(Path::new(".voicebus-none"))
@@ -41,15 +48,13 @@ fn what_runs_here_is_found_for_both_roles() {
     let dir = running();
     let target = target(dir.path());
     let observer = target.settings(OBSERVER, no_env).unwrap();
-    assert_eq!(observer.url, "nats://observer:o1@127.0.0.1:4");
+    assert_eq!(observer.url, "nats://127.0.0.1:4");
     assert_eq!(observer.role, "observer");
+    assert_eq!(login(&observer.auth), ("observer", "o1"));
     let agent = target.settings(AGENT, no_env).unwrap();
     assert_eq!(agent.url, "nats://127.0.0.1:4");
     assert_eq!(agent.role, "agent");
-    let Auth::Password { user, password } = agent.auth else {
-        panic!("{:?}", agent.auth)
-    };
-    assert_eq!((user.as_str(), password.as_str()), ("agent", "a1"));
+    assert_eq!(login(&agent.auth), ("agent", "a1"));
 }
 
 #[test]
@@ -98,8 +103,13 @@ fn elsewhere_the_inbox_is_that_of_the_user_who_gets_in() {
         Err("no password for NATS user `agent`: set VOICEBUS_NATS_PASSWORD, or VOICEBUS_NATS_PASSWORD_FILE to a file".to_owned())
     );
     target.nats_user = None;
-    target.nats_url = Some("nats://router:x@h:4222".to_owned());
-    assert_eq!(settings(&target, Some("p")), said("router", "None"));
+    target.nats_url = Some("nats://router:x%40y@h:4222".to_owned());
+    assert_eq!(
+        settings(&target, Some("p")),
+        said("router", "Password(router)")
+    );
+    let settings_of_url = target.settings(OBSERVER, no_env).unwrap();
+    assert_eq!(login(&settings_of_url.auth), ("router", "x@y"));
     target.creds = Some("a.creds".into());
     assert_eq!(
         settings(&target, None),

@@ -179,6 +179,8 @@ async fn nothing_is_missing_or_doubled_after_the_server_was_killed() {
         .partition(|line| line.ends_with("waiting for it to come back"));
     assert!((1..=4).contains(&said.len()), "{complaints}");
     assert_eq!(said.len(), back.len(), "{complaints}");
+    let whole = |line: &&str| *line == "voicebus: back; nothing was left out";
+    assert!(back.iter().all(whole), "{complaints}");
 }
 
 #[tokio::test]
