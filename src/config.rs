@@ -56,7 +56,7 @@ pub struct Overrides {
     /// Check the configuration, say what is wrong with it, and leave
     #[arg(long)]
     pub check_config: bool,
-    /// NATS server, several separated by commas [`up`: use it and start none]
+    /// NATS server, several separated by commas; with it, `up` starts none of its own
     #[arg(
         long,
         value_name = "URL",
