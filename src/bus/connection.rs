@@ -92,6 +92,7 @@ struct Watch {
     connected: AtomicBool,
     disconnects: AtomicU64,
     denials: AtomicU64,
+    closing: AtomicBool,
 }
 
 impl fmt::Debug for Connection {
@@ -135,6 +136,7 @@ impl Connection {
 
     /// Sends what is buffered and closes, within `grace`.
     pub async fn close(&self, grace: Duration) {
+        self.watch.closing.store(true, Ordering::Relaxed);
         if tokio::time::timeout(grace, self.client.flush())
             .await
             .is_err()
@@ -217,6 +219,9 @@ fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {
         }
         async_nats::Event::Disconnected => {
             watch.connected.store(false, Ordering::Relaxed);
+            if watch.closing.load(Ordering::Relaxed) {
+                return;
+            }
             watch.disconnects.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(role, "NATS is away; reconnecting");
         }
