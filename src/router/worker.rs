@@ -112,7 +112,11 @@ impl Worker {
         traceparent: Option<&str>,
     ) -> Result<(), Retry> {
         let log_id = input.call.as_str();
-        let mut loaded = match self.logs.pop(log_id) {
+        let cached = self.logs.pop(log_id);
+        // A commit on an old log is refused. A decision without a commit (or with a dead letter
+        // before it) is not, so it is only taken on a log that was read from the leader.
+        let mut is_sure = false;
+        let mut loaded = match cached {
             Some(cached) => cached,
             None => match self.bus.load(log_id).await {
                 Err(error @ LogError::Unreadable { .. }) => {
@@ -128,6 +132,11 @@ impl Worker {
                 None => Found::default(),
             };
             let (event, counter) = match apply(log, input, &found.facts, &self.policy) {
+                Outcome::Duplicate | Outcome::Late | Outcome::Rejected(_) if !is_sure => {
+                    loaded = self.bus.load_from_leader(log_id).await?;
+                    is_sure = true;
+                    continue;
+                }
                 Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
                 Outcome::Late => return self.settled(loaded, |counters| &counters.late),
                 Outcome::Rejected(rejection) => {
@@ -169,6 +178,7 @@ impl Worker {
                 Err(publish::Error::Conflict { .. } | publish::Error::Unclear { .. }) => {
                     self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
                     loaded = self.bus.load_from_leader(log_id).await?;
+                    is_sure = true;
                 }
             }
         }

@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod model;
 mod permissions;
 mod provision;
 mod server;
