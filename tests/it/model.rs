@@ -105,7 +105,7 @@ enum Hand {
     Decided {
         input: Input,
         last: usize,
-        event: Option<Event>,
+        event: Option<Box<Event>>,
     },
     /// It has committed, or has nothing to commit.
     Committed(Input),
@@ -144,11 +144,11 @@ fn call_id(number: usize) -> CallId {
 }
 
 /// What the router's shell does with an input and the log as it knows it.
-fn decide(log: Option<&Log>, input: &Input) -> Option<Event> {
+fn decide(log: Option<&Log>, input: &Input) -> Option<Box<Event>> {
     match apply(log, input, &Facts::default(), &policy()) {
-        Outcome::Applied { event, .. } => Some(*event),
+        Outcome::Applied { event, .. } => Some(event),
         Outcome::Duplicate | Outcome::Late => None,
-        Outcome::Rejected(rejection) => Some(reject(log, input, &rejection, &policy())),
+        Outcome::Rejected(rejection) => Some(Box::new(reject(log, input, &rejection, &policy()))),
     }
 }
 
@@ -248,7 +248,7 @@ impl World {
                 let log = self.logs.entry(input.call.clone()).or_default();
                 let accepted = log.len() == last;
                 if accepted {
-                    log.push(event);
+                    log.push(*event);
                 }
                 worker.cache.insert(input.call.clone(), log.clone());
                 if accepted && commit_is_heard {
@@ -317,7 +317,7 @@ impl World {
         for input in &self.history {
             let log = reference.entry(input.call.clone()).or_default();
             if let Some(event) = decide(log.last().map(|event| &event.log), input) {
-                log.push(event);
+                log.push(*event);
             }
         }
         reference.retain(|_, log| !log.is_empty());
