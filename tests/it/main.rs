@@ -6,7 +6,11 @@
     reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
+mod architecture;
+mod end_to_end;
+mod fixtures;
 mod harness;
 mod permissions;
 mod provision;
+mod scale_out;
 mod server;
