@@ -7,9 +7,12 @@
 )]
 
 mod architecture;
+mod auth;
+mod bad_input;
 mod end_to_end;
 mod fixtures;
 mod harness;
+mod outbound;
 mod permissions;
 mod provision;
 mod scale_out;
