@@ -104,6 +104,16 @@ impl Process {
         })
     }
 
+    /// Waits until it listens.
+    pub async fn listens(&mut self) -> Http {
+        let what = format!("{} to listen", self.name);
+        super::reached(&what, async || {
+            let address = self.address();
+            address.map(Http::at).ok_or_else(|| self.log())
+        })
+        .await
+    }
+
     /// Waits until it says that it is ready for work.
     pub async fn ready(&mut self) -> Http {
         let what = format!("{} to be ready", self.name);
