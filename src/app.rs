@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -68,6 +69,7 @@ impl App {
     /// # Errors
     /// When NATS cannot be reached or is not provisioned.
     pub async fn add_router(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
+        let started = self.starting("router start");
         let bus = self.open(nats).await?;
         let router = Router::build(bus, self.config.policy.clone())
             .await
@@ -83,7 +85,9 @@ impl App {
         router
             .start(&mut self.tasks)
             .await
-            .context("router cannot start")
+            .context("router cannot start")?;
+        started.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Starts an egress. Whether the phone-call server is there does not matter for being ready:
@@ -92,6 +96,7 @@ impl App {
     /// # Errors
     /// When NATS cannot be reached or is not provisioned, or the server's URL cannot be used.
     pub async fn add_egress(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
+        let started = self.starting("egress start");
         let bus = self.open(nats).await?;
         let server = VoiceServer::new(&self.config.voice_server).context("egress cannot start")?;
         let agent = self.config.policy.agent.clone();
@@ -101,7 +106,9 @@ impl App {
         egress
             .start(&mut self.tasks)
             .await
-            .context("egress cannot start")
+            .context("egress cannot start")?;
+        started.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Serves the ingress on a bound address.
@@ -153,6 +160,20 @@ impl App {
             }
         }
         result
+    }
+
+    /// A role that is not ready before it has started.
+    fn starting(&self, name: &'static str) -> Arc<AtomicBool> {
+        let started = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&started);
+        self.readiness.require(name, move || {
+            if asked.load(Ordering::Relaxed) {
+                Ok(())
+            } else {
+                Err("not there yet".to_owned())
+            }
+        });
+        started
     }
 
     async fn open(&mut self, nats: &bus::Settings) -> anyhow::Result<Bus> {

@@ -20,7 +20,7 @@ use std::num::NonZeroU32;
 use sha2::{Digest, Sha256};
 
 use crate::domain::event::Event;
-use crate::domain::ids::{CallId, SessionKey};
+use crate::domain::ids::{CallId, IntentId, SessionKey};
 use crate::domain::input::InputKind;
 use crate::domain::phone::E164;
 
@@ -185,6 +185,12 @@ pub fn events_of(log_id: &str) -> String {
 #[must_use]
 pub fn events_of_session(session_token: &str) -> String {
     format!("voice.event.*.{session_token}.>")
+}
+
+/// `voice.event.<intent>.*.command.*`: what becomes of one command.
+#[must_use]
+pub fn events_of_command(intent: &IntentId) -> String {
+    format!("voice.event.{intent}.*.command.*")
 }
 
 /// The durable consumer of a partition.

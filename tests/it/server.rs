@@ -3,23 +3,13 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Error, MINIMUM, Server, ServerConfig, User};
 
-use crate::harness::{binary, eventually, server_config, voicebus, within};
-
-fn as_pid(pid: u32) -> Pid {
-    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
-}
-
-fn runs(pid: u32) -> bool {
-    // A process that has ended but was not collected yet still has a number.
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    test_kill_process(as_pid(pid)).is_ok() && !stat.is_ok_and(|stat| stat.contains(") Z "))
-}
+use crate::harness::{as_pid, binary, eventually, runs, server_config, voicebus, within};
 
 async fn gone(pid: u32) {
     eventually("the end of a process", async || (!runs(pid)).then_some(())).await;
