@@ -236,12 +236,13 @@ async fn when_up_is_killed_its_server_is_stopped() {
 async fn when_up_and_its_guard_are_killed_the_next_up_takes_over() {
     let dir = tempfile::tempdir().unwrap();
     let mut played = play(dir.path()).await;
-    // The guard is stopped first, so that it cannot act between the two kills.
+    // `up` is stopped first, so that it cannot act between the two kills. (Not the guard: the
+    // system wakes a stopped process whose group loses its last tie to the session.)
     let guard = guard_of(played.server);
-    kill_process(as_pid(guard), Signal::STOP).unwrap();
-    played.up.kill().await.unwrap();
+    kill_process(as_pid(played.up.id().unwrap()), Signal::STOP).unwrap();
     kill_process(as_pid(guard), Signal::KILL).unwrap();
     gone(guard).await;
+    played.up.kill().await.unwrap();
     assert!(runs(played.server), "nobody was there to stop it");
 
     let server = start(dir.path()).await;
