@@ -61,6 +61,9 @@ pub struct Observer {
     pub client: Client,
 }
 
+/// How often in a row nothing must be waiting until that is believed.
+const LOOKS_IN_A_ROW: u32 = 4;
+
 impl Observer {
     pub async fn connect(url: &str) -> Self {
         // The client library does not use what the URL says about the user.
@@ -103,6 +106,9 @@ impl Observer {
 
     /// Waits until everything in a stream has been worked off.
     pub async fn worked_off(&self, stream: &str) {
+        // The server tells its consumers of a stored message a moment after it has acknowledged it,
+        // so one look may come too early; several in a row do not.
+        let calm = std::cell::Cell::new(0);
         reached(&format!("{stream} to be worked off"), async || {
             let consumers = self.consumers(stream).await;
             let sum = |field: &str| -> u64 {
@@ -112,8 +118,15 @@ impl Observer {
                     .sum()
             };
             match (sum("num_pending"), sum("num_ack_pending")) {
-                (0, 0) => Ok(()),
-                (waiting, at_work) => Err(format!("{waiting} wait, {at_work} are at work")),
+                (0, 0) if calm.get() == LOOKS_IN_A_ROW => Ok(()),
+                (waiting, at_work) => {
+                    calm.set(if waiting + at_work == 0 {
+                        calm.get() + 1
+                    } else {
+                        0
+                    });
+                    Err(format!("{waiting} wait, {at_work} are at work"))
+                }
             }
         })
         .await;
