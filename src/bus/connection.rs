@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
+use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
 /// How long any request to JetStream may take before its outcome counts as unknown. Twice a slow
@@ -169,7 +170,10 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
         options.custom_inbox_prefix(format!("_INBOX_{role}"))
     };
     let options = match &settings.auth {
-        Auth::None => options,
+        Auth::None => match user_in(&settings.url) {
+            Some((user, password)) => options.user_and_password(user, password),
+            None => options,
+        },
         Auth::Password { user, password } => {
             options.user_and_password(user.clone(), password.clone())
         }
@@ -201,6 +205,15 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
         client,
         jetstream,
         watch,
+    })
+}
+
+/// User and password of the first server that has them; async-nats does not use them by itself.
+fn user_in(url: &str) -> Option<(String, String)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    url.split(',').find_map(|server| {
+        let server: async_nats::ServerAddr = server.trim().parse().ok()?;
+        Some((decoded(server.username()?), decoded(server.password()?)))
     })
 }
 
@@ -267,6 +280,17 @@ pub fn without_secrets(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_and_password_may_stand_in_the_url() {
+        let user = |url: &str| user_in(url);
+        assert_eq!(
+            user("nats://a:1, nats://me:s%40cret@b:2"),
+            Some(("me".to_owned(), "s@cret".to_owned()))
+        );
+        assert_eq!(user("nats://a:1"), None);
+        assert_eq!(user("nats://token@a:1"), None);
+    }
 
     #[test]
     fn passwords_do_not_reach_messages() {
