@@ -2,8 +2,9 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use voicebus::bus::server::User;
 
-use crate::harness::{Options, Process, Up, reached};
+use crate::harness::{Bus, Options, Process, Up, reached};
 
 const EVENT: &str = "event-token-0123456789";
 const EVENT_OLD: &str = "former-event-token-0123456789";
@@ -197,4 +198,35 @@ async fn a_role_that_waits_for_nats_says_so_and_leaves_when_told_to() {
         let last = words.lines().last().unwrap();
         assert_eq!(last, "voicebus: stopped before NATS was there");
     }
+}
+
+#[tokio::test]
+async fn a_role_may_be_told_its_password_in_the_url() {
+    let bus = Bus::provisioned().await;
+    let password = bus.server.credentials().password(User::Router).reveal();
+    let wrong = format!(
+        "nats://router:wrong@{}",
+        &bus.server.url()["nats://".len()..]
+    );
+    let right = wrong.replace("wrong", password);
+    let folder = tempfile::tempdir().unwrap();
+    let start = |url: &str| {
+        let args = ["router", "--nats-url", url, "--listen", "127.0.0.1:0"];
+        Process::start("router", folder.path(), args, &[])
+    };
+    let mut router = start(&right);
+    router.ready().await;
+    router.stop().await;
+
+    let refused = start(&wrong);
+    reached("a word about the password", async || {
+        let words = refused.log();
+        let told = words.contains("the server refuses user and password");
+        if told { Ok(()) } else { Err(words) }
+    })
+    .await;
+    assert!(
+        !refused.log().contains("wrong@"),
+        "the log shows the password"
+    );
 }
