@@ -1,5 +1,6 @@
 //! The command line: one subcommand for each role and tool.
 
+mod bench;
 mod provision;
 mod roles;
 mod up;
@@ -42,6 +43,8 @@ enum Command {
     Provision(provision::Args),
     /// Stand in for the phone-call server, and make calls; dials nobody
     Simulate(simulate::Args),
+    /// Measure what the bus costs on this machine
+    Bench(bench::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -85,6 +88,7 @@ async fn run(command: Command) -> ExitCode {
             })
             .await
         }
+        Command::Bench(args) => finish(bench::run(args).await),
         Command::Simulate(args) => {
             let stop = CancellationToken::new();
             supervise::stop_on_signals(stop.clone());
