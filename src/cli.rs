@@ -16,6 +16,7 @@ pub mod paint;
 pub mod tail;
 pub mod target;
 
+mod bench;
 mod outcome;
 mod provision;
 mod roles;
@@ -74,6 +75,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Stand in for the phone-call server, and make calls; dials nobody
     Simulate(simulate::Args),
+    /// Measure what the bus costs on this machine
+    Bench(bench::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -122,6 +125,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
         Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,
+=======
+        Command::Bench(args) => finish(bench::run(args).await),
+>>>>>>> bench
         Command::Simulate(args) => {
             let stop = CancellationToken::new();
             supervise::stop_on_signals(stop.clone());

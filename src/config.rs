@@ -166,6 +166,11 @@ impl Config {
         )
     }
 
+    /// The defaults and `overrides`, for a run that must not depend on the environment.
+    pub fn without_environment(overrides: &Overrides) -> Result<Self, Mistakes> {
+        Self::assemble(overrides, None, |_| None, Vec::new())
+    }
+
     fn assemble(
         overrides: &Overrides,
         file: Option<&str>,

@@ -9,6 +9,7 @@
 mod architecture;
 mod auth;
 mod bad_input;
+mod bench;
 mod end_to_end;
 mod fixtures;
 mod harness;
