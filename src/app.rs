@@ -98,7 +98,9 @@ impl App {
     pub async fn add_egress(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
         let started = self.starting("egress start");
         let bus = self.open(nats).await?;
-        let server = VoiceServer::new(&self.config.voice_server).context("egress cannot start")?;
+        let server = VoiceServer::new(&self.config.voice_server)
+            .context("egress cannot start")?
+            .in_time_zone(self.config.time_zone);
         let agent = self.config.policy.agent.clone();
         let egress = Egress::build(bus, server, agent)
             .await

@@ -125,9 +125,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
         Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,
-=======
         Command::Bench(args) => finish(bench::run(args).await),
->>>>>>> bench
         Command::Simulate(args) => {
             let stop = CancellationToken::new();
             supervise::stop_on_signals(stop.clone());

@@ -1,6 +1,7 @@
 //! Settings: the compiled-in defaults, a file, the environment, the command line; parsed once, all
 //! mistakes reported together.
 
+mod calls;
 mod file;
 mod secret;
 
@@ -193,6 +194,7 @@ impl Config {
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
         let agent = setting("sessions", "agent", &overrides.agent);
         let scope = setting("sessions", "scope", &overrides.session_scope);
+        let times = calls::Texts::take(|key| setting("calls", key, &None));
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
         let dir = overrides
             .data_dir
@@ -243,6 +245,7 @@ impl Config {
                 _ => None,
             },
         );
+        let times = times.read(&mut wanted);
         let voice_server = wanted.parsed(
             "voice_server.url",
             voice_server,
@@ -284,6 +287,7 @@ impl Config {
             time_zone,
             agent,
             scope,
+            times,
             voice_server,
             json,
             filter,
@@ -295,6 +299,7 @@ impl Config {
                 Some(time_zone),
                 Some(agent),
                 Some(scope),
+                Some(times),
                 Some(voice_server),
                 Some(json),
                 Some(filter),
@@ -310,7 +315,11 @@ impl Config {
                 command_tokens: tokens(&command_tokens),
                 read_tokens: tokens(&read_tokens),
                 time_zone,
-                policy: Policy { agent, scope },
+                policy: Policy {
+                    agent,
+                    scope,
+                    times,
+                },
                 voice_server,
                 data_dir,
                 nats_listen,

@@ -17,8 +17,9 @@ use crate::bus::server::User;
 use crate::domain::event::Event;
 use crate::domain::ids::{AgentId, CallId, EventId};
 use crate::domain::input::{Input, InputKind, Position};
-use crate::domain::session::{Facts, Policy, Scope};
-use crate::domain::{Outcome, apply};
+use crate::domain::session::{Policy, Scope};
+use crate::domain::timer::Times;
+use crate::domain::{Known, Outcome, apply};
 use crate::simulate::event::{self, Content, Direction};
 use crate::simulate::people;
 use crate::simulate::random::Random;
@@ -185,14 +186,15 @@ impl Commit {
         let policy = Policy {
             agent: AgentId::parse("main")?,
             scope: Scope::PerCall,
+            times: Times::default(),
         };
-        match apply(None, &input, &Facts::default(), &policy) {
+        match apply(None, &input, &Known::default(), &policy) {
             Outcome::Applied { event, .. } => Ok(Self {
                 bus: bus.clone(),
                 event: *event,
                 last: 0,
             }),
-            Outcome::Duplicate | Outcome::Late | Outcome::Rejected(_) => {
+            Outcome::Duplicate | Outcome::Late | Outcome::Waiting { .. } | Outcome::Rejected(_) => {
                 anyhow::bail!("the first event of a call has no effect")
             }
         }

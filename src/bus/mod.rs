@@ -18,6 +18,8 @@ pub mod server;
 pub mod service;
 pub mod streams;
 pub mod subjects;
+pub mod timer;
+pub mod transcript;
 pub mod version;
 
 mod connection;

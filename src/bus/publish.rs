@@ -119,7 +119,7 @@ impl Bus {
     }
 }
 
-async fn publish(
+pub(super) async fn publish(
     jetstream: &jetstream::Context,
     subject: &str,
     headers: HeaderMap,

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use async_nats::service::ServiceExt;
 use async_nats::service::endpoint::Endpoint;
-use async_nats::service::{Service, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+pub use async_nats::service::Service;
+
 use super::envelope::{CallSnapshot, CommandSnapshot};
 use super::{Bus, subjects};
 use crate::domain::Timestamp;
-use crate::domain::ids::IntentId;
+use crate::domain::ids::{CallId, IntentId};
+use crate::domain::timer::Presence;
 
 /// How long a question to a service may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -115,6 +118,30 @@ pub struct EgressStatus {
     pub voice_server_version: Option<String>,
     /// Commands being worked on.
     pub in_flight: usize,
+}
+
+/// Names one call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByCall {
+    /// Its id.
+    pub call: String,
+}
+
+/// Whether the phone-call server has a call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PresenceAnswer {
+    /// `present`, `absent` or `unknown`.
+    pub presence: String,
+}
+
+/// What the phone-call server's history has of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Utterances in the history; all of them are inputs by the time of the answer.
+    pub entries: usize,
+    /// Those that had not been put into the stream of inputs lately.
+    pub new: usize,
 }
 
 /// Asks a service.
@@ -230,6 +257,51 @@ pub async fn egress_status(bus: &super::Connection) -> Result<EgressStatus, Erro
         subjects::SERVICE_EGRESS_STATUS,
         "egress",
         &serde_json::json!({}),
+        timeout,
+    )
+    .await
+}
+
+/// Asks egress whether the phone-call server has a call.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn call_presence(
+    bus: &super::Connection,
+    call: &CallId,
+    timeout: Duration,
+) -> Result<Presence, Error> {
+    let query = ByCall {
+        call: call.to_string(),
+    };
+    let answer: PresenceAnswer = ask(
+        bus,
+        subjects::SERVICE_EGRESS_CALL,
+        "egress",
+        &query,
+        timeout,
+    )
+    .await?;
+    Ok(Presence::read(&answer.presence))
+}
+
+/// Asks egress to put what the history has of a call into the stream of inputs.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn fill_transcript(
+    bus: &super::Connection,
+    call: &CallId,
+    timeout: Duration,
+) -> Result<Filled, Error> {
+    let query = ByCall {
+        call: call.to_string(),
+    };
+    ask(
+        bus,
+        subjects::SERVICE_EGRESS_TRANSCRIPT,
+        "egress",
+        &query,
         timeout,
     )
     .await

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::timer::Times;
 
 fn assemble(
     overrides: &Overrides,
@@ -19,6 +20,7 @@ fn the_defaults_are_a_configuration() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8082");
     assert_eq!(config.policy.scope, Scope::PerPhone);
     assert!(config.event_tokens.is_open());
+    assert_eq!(config.policy.times, Times::default());
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn the_environment_fills_values_of_the_file() {
 
 #[test]
 fn all_mistakes_are_reported_together() {
-    let file = "stray = 1\n[http]\nlisten = \"0.0.0.0:1\"\nport = \"2\"\n[sessions]\nscope = \"x\"\n[log]\nformat = 7";
+    let file = "stray = 1\n[http]\nlisten = \"0.0.0.0:1\"\nport = \"2\"\n[sessions]\nscope = \"x\"\n[calls]\nstale_after = \"25h\"\n[log]\nformat = 7";
     let error = assemble(
         &Overrides::default(),
         Some(file),
@@ -58,6 +60,7 @@ fn all_mistakes_are_reported_together() {
         "VOICEBUS_READ_TOKEN is shorter",
         "no setting http.port; [http] has listen",
         "sessions.scope is `x`",
+        "calls.stale_after is `25h`, but must be a time like",
         "log.format must be a text",
     ] {
         assert!(error.contains(part), "{part} is missing in: {error}");

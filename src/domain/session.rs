@@ -13,6 +13,7 @@ use super::Timestamp;
 use super::ids::{AgentId, CallId, IntentId, SessionKey};
 use super::input::Direction;
 use super::phone::Party;
+use super::timer::Times;
 use chrono::TimeDelta;
 
 /// How long after a dial its call and its second leg are looked for. The server gives up ringing
@@ -91,13 +92,15 @@ pub enum Scope {
     Main,
 }
 
-/// What a deployment says about sessions.
+/// What a deployment says about calls and their sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Whose sessions are made.
     pub agent: AgentId,
     /// Rule 5.
     pub scope: Scope,
+    /// How long what is waited for.
+    pub times: Times,
 }
 
 /// A recent outbound dial, as remembered under the number that was dialled.
@@ -308,6 +311,7 @@ mod tests {
         Policy {
             agent: agent(),
             scope,
+            times: Times::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! `sending` is never sent again, and whatever is not certainly unsent ends as `unknown`.
 
 mod health;
+mod history;
 mod intent;
 mod outcome;
 mod service;
@@ -98,6 +99,14 @@ impl Egress {
             health.watch(&bus, &server, &stop).await;
             Ok(())
         });
-        service::start(&self.bus, &self.health, &self.agent, &self.in_flight, tasks).await
+        service::start(
+            &self.bus,
+            &self.health,
+            &self.server,
+            &self.agent,
+            &self.in_flight,
+            tasks,
+        )
+        .await
     }
 }

@@ -20,7 +20,7 @@ use super::{Ingress, source};
 use crate::bus::dead_letter::DeadLetter;
 use crate::bus::envelope::{self, encode_input};
 use crate::bus::publish;
-use crate::domain::ids::CallId;
+use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::{Input, InputKind, Position};
 use crate::error_chain::Chain;
 use crate::http::Error;
@@ -84,7 +84,7 @@ pub(super) async fn cloudevents(
 }
 
 /// `POST /sync-transcript`: asks for the transcript of one call to be completed from the server's
-/// history. The request is checked and answered; nothing is fetched yet, and the answer says so.
+/// history. What that brings comes out on the public feed, so the answer tells of nothing yet.
 pub(super) async fn sync_transcript(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
@@ -111,7 +111,19 @@ pub(super) async fn sync_transcript(
         )
     };
     let call = ingress.counted(CallId::parse(call).map_err(bad))?;
-    debug!(call.id = %call, "transcript sync asked for");
+    let wish = format!("ev_sync-{}", uuid::Uuid::new_v4().simple());
+    let wish = NewEvent {
+        source: Source::CallEvent,
+        id: EventId::parse(&wish).map_err(bad)?,
+        call: call.clone(),
+        happened_at: None,
+        source_sequence: None,
+        kind: InputKind::Sync,
+        traceparent: None,
+    };
+    ingress
+        .publish(wish, traceparent_of(&headers), &Bytes::new())
+        .await?;
     Ok(Json(
         json!({ "success": true, "messagesInjected": 0, "callId": call.as_str() }),
     ))

@@ -1,25 +1,31 @@
-//! One partition's worker: load, apply, commit, acknowledge.
+//! One partition's worker: load, look up, apply, arm, commit, acknowledge.
+
+mod parking;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::Utc;
 use lru::LruCache;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::Counters;
+use super::asker::Asker;
 use super::facts::{Found, Memory};
+use super::spoken::Kept;
 use crate::bus::consume::{Delivery, Disposition, Handler};
-use crate::bus::dead_letter::DeadLetter;
-use crate::bus::envelope::{self, decode_input};
+use crate::bus::envelope::{self, decode_input, decode_timer};
 use crate::bus::log::{Error as LogError, Loaded};
-use crate::bus::{Bus, bucket, publish, subjects};
+use crate::bus::{Bus, bucket, publish, subjects, transcript};
+use crate::domain::call::{Call, Log};
 use crate::domain::event::Event;
-use crate::domain::ids::EventId;
-use crate::domain::input::{Input, InputKind, Position};
+use crate::domain::input::{Input, Position};
 use crate::domain::session::Policy;
-use crate::domain::{Outcome, Rejection, apply, lookup_number, reject};
+use crate::domain::timer::Arm;
+use crate::domain::transcript::Transcript;
+use crate::domain::{Known, Outcome, Rejection, apply, reject, wanted};
 
 /// The consumers' `ack_wait`, as `nats/consumers` has it.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
@@ -35,12 +41,18 @@ const COMMIT_TRIES_MAX: usize = 8;
 /// only.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Deliveries of one input after which a transcript is taken as far as it is there. A replica that
+/// lags behind has caught up long before.
+const TRANSCRIPT_TRIES_MAX: u64 = 20;
+
 pub(super) struct Worker {
     bus: Bus,
     policy: Arc<Policy>,
     memory: Memory,
     counters: Arc<Counters>,
+    asker: Asker,
     logs: LruCache<String, Loaded>,
+    spoken: Option<Kept>,
 }
 
 /// Trouble that may pass: the input stays in the stream.
@@ -64,6 +76,12 @@ impl From<publish::Error> for Retry {
     }
 }
 
+impl From<transcript::Error> for Retry {
+    fn from(error: transcript::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl Handler for Worker {
     async fn handle(&mut self, delivery: Delivery) -> Disposition {
         match self.take(&delivery).await {
@@ -82,13 +100,21 @@ impl Handler for Worker {
 }
 
 impl Worker {
-    pub fn new(bus: Bus, policy: Arc<Policy>, memory: Memory, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        bus: Bus,
+        policy: Arc<Policy>,
+        memory: Memory,
+        counters: Arc<Counters>,
+        asker: Asker,
+    ) -> Self {
         Self {
             bus,
             policy,
             memory,
             counters,
+            asker,
             logs: LruCache::new(CACHED_LOGS),
+            spoken: None,
         }
     }
 
@@ -97,7 +123,7 @@ impl Worker {
             epoch: self.bus.epoch(),
             sequence: delivery.stream_sequence,
         };
-        let (input, traceparent) = match decode_input(&delivery.payload, position) {
+        let (input, traceparent) = match decode(delivery, position) {
             Ok(decoded) => decoded,
             Err(error) => return self.bury_undecodable(delivery, position, &error).await,
         };
@@ -126,25 +152,38 @@ impl Worker {
             },
         };
         for _ in 0..COMMIT_TRIES_MAX {
+            let (known, found) = self.look_up(&loaded, input, delivery).await?;
             let log = loaded.log.as_ref();
-            let found = match lookup_number(log, input) {
-                Some(number) => self.memory.find(number).await?,
-                None => Found::default(),
-            };
-            let (event, counter) = match apply(log, input, &found.facts, &self.policy) {
-                Outcome::Duplicate | Outcome::Late | Outcome::Rejected(_) if !is_sure => {
+            let (event, timers, counter) = match apply(log, input, &known, &self.policy) {
+                Outcome::Duplicate
+                | Outcome::Late
+                | Outcome::Waiting { .. }
+                | Outcome::Rejected(_)
+                    if !is_sure =>
+                {
                     loaded = self.bus.load_from_leader(log_id).await?;
                     is_sure = true;
                     continue;
                 }
                 Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
                 Outcome::Late => return self.settled(loaded, |counters| &counters.late),
+                Outcome::Waiting { timers, ask } => {
+                    self.arm(&timers).await?;
+                    if let Some(question) = ask {
+                        self.asker.ask(&input.call, question);
+                    }
+                    return self.settled(loaded, |counters| &counters.waiting);
+                }
                 Outcome::Rejected(rejection) => {
                     self.park(delivery, &rejection).await?;
-                    let event = reject(log, input, &rejection, &self.policy);
-                    (event, counter(|counters| &counters.dead_letters))
+                    let (event, timers) = reject(log, input, &rejection, &self.policy);
+                    (event, timers, counter(|counters| &counters.dead_letters))
                 }
-                Outcome::Applied { event, claim } => {
+                Outcome::Applied {
+                    event,
+                    claim,
+                    timers,
+                } => {
                     if let Some(claim) = &claim {
                         match self.memory.claim(&found, claim, input.received_at).await {
                             Ok(()) => {}
@@ -152,12 +191,14 @@ impl Worker {
                             Err(error) => return Err(error.into()),
                         }
                     }
-                    (*event, counter(|counters| &counters.applied))
+                    (*event, timers, counter(|counters| &counters.applied))
                 }
             };
+            self.arm(&timers).await?;
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
                     tell(&event, input);
+                    self.keep_up(&event, loaded.last, last);
                     return self.settled(
                         Loaded {
                             log: Some(event.log),
@@ -187,6 +228,71 @@ impl Worker {
         )))
     }
 
+    /// Finds what the domain wants to be told for this input.
+    async fn look_up(
+        &mut self,
+        loaded: &Loaded,
+        input: &Input,
+        delivery: &Delivery,
+    ) -> Result<(Known, Found), Retry> {
+        let wanted = wanted(loaded.log.as_ref(), input);
+        let found = match wanted.number {
+            Some(number) => self.memory.find(number).await?,
+            None => Found::default(),
+        };
+        let transcript = match &loaded.log {
+            Some(Log::Call(call)) if wanted.transcript => {
+                let whatever_is_there = delivery.attempt > TRANSCRIPT_TRIES_MAX;
+                Some(
+                    self.transcript(call, loaded.last, whatever_is_there)
+                        .await?,
+                )
+            }
+            _ => None,
+        };
+        let known = Known {
+            facts: found.facts.clone(),
+            transcript,
+        };
+        Ok((known, found))
+    }
+
+    async fn transcript(
+        &mut self,
+        call: &Call,
+        last: u64,
+        whatever_is_there: bool,
+    ) -> Result<Transcript, Retry> {
+        if let Some(kept) = self
+            .spoken
+            .as_ref()
+            .and_then(|kept| kept.of(&call.id, last))
+        {
+            return Ok(kept.clone());
+        }
+        let transcript = self
+            .bus
+            .transcript(&call.id, call.utterances, last, whatever_is_there)
+            .await?;
+        self.spoken = Some(Kept::new(call.id.clone(), last, transcript.clone()));
+        Ok(transcript)
+    }
+
+    /// A history comes one utterance after the other; the transcript that each is held against
+    /// must not be read for each.
+    fn keep_up(&mut self, event: &Event, before: u64, last: u64) {
+        if let Some(kept) = self.spoken.take() {
+            self.spoken = kept.after(event, before, last);
+        }
+    }
+
+    async fn arm(&self, timers: &[Arm]) -> Result<(), Retry> {
+        for timer in timers {
+            self.bus.arm(timer, Utc::now()).await?;
+        }
+        Ok(())
+    }
+
     fn settled(
         &mut self,
         loaded: Loaded,
@@ -198,119 +304,22 @@ impl Worker {
         }
         Ok(())
     }
+}
 
-    async fn park(&self, delivery: &Delivery, rejection: &Rejection) -> Result<(), Retry> {
-        warn!(
-            stream_sequence = delivery.stream_sequence,
-            code = rejection.code,
-            reason = %rejection.text,
-            "input goes to the dead letters"
-        );
-        let letter = DeadLetter {
-            role: "router",
-            code: rejection.code,
-            reason: &rejection.text,
-            id: &format!("{} {}", self.bus.epoch(), delivery.stream_sequence),
-            subject: &delivery.subject,
-            attempts: delivery.attempt,
-            headers: Some(&delivery.headers),
-            payload: delivery.payload.clone(),
-        };
-        self.bus.park(letter).await?;
-        Ok(())
-    }
-
-    /// What cannot be read still belongs to the call that its subject names.
-    async fn bury_undecodable(
-        &mut self,
-        delivery: &Delivery,
-        position: Position,
-        error: &envelope::Error,
-    ) -> Result<(), Retry> {
-        let rejection = Rejection {
-            code: "undecodable",
-            text: crate::error_chain::Chain(error).to_string(),
-        };
-        let named = subjects::call_of_input(&delivery.subject);
-        let id = EventId::parse(&format!(
-            "ev_poison-{}-{}",
-            position.epoch, position.sequence
-        ));
-        let (Some(call), Ok(id)) = (named, id) else {
-            self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
-            return self.park(delivery, &rejection).await;
-        };
-        self.park(delivery, &rejection).await?;
-        let input = Input {
-            id,
-            call,
-            position,
-            happened_at: None,
-            received_at: delivery.stored_at,
-            source_sequence: None,
-            // Never applied: it only carries the place of what could not be read.
-            kind: InputKind::Ringing,
-        };
-        self.tell_of_error(delivery, &input, &rejection).await
-    }
-
-    async fn tell_of_error(
-        &mut self,
-        delivery: &Delivery,
-        input: &Input,
-        rejection: &Rejection,
-    ) -> Result<(), Retry> {
-        let log_id = input.call.as_str();
-        let mut loaded = match self.bus.load_from_leader(log_id).await {
-            Err(error @ LogError::Unreadable { .. }) => {
-                return self.bury_for_log(delivery, &error).await;
-            }
-            other => other?,
-        };
-        for _ in 0..COMMIT_TRIES_MAX {
-            if loaded
-                .log
-                .as_ref()
-                .is_some_and(|log| log.progress().has(&input.id, input.position))
-            {
-                return self.settled(loaded, |counters| &counters.duplicate);
-            }
-            let event = reject(loaded.log.as_ref(), input, rejection, &self.policy);
-            match self.bus.commit(&event, None, loaded.last).await {
-                Ok(last) => {
-                    return self.settled(
-                        Loaded {
-                            log: Some(event.log),
-                            last,
-                        },
-                        |counters| &counters.dead_letters,
-                    );
-                }
-                Err(publish::Error::Conflict { .. } | publish::Error::Unclear { .. }) => {
-                    loaded = self.bus.load_from_leader(log_id).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+/// A timer is told by its subject, on which only the server itself can write.
+fn decode(
+    delivery: &Delivery,
+    position: Position,
+) -> Result<(Input, Option<String>), envelope::Error> {
+    let timer = subjects::is_timer(&delivery.subject)
+        .then(|| subjects::call_of_input(&delivery.subject))
+        .flatten();
+    match timer {
+        Some(call) => {
+            let input = decode_timer(&delivery.payload, call, position, delivery.stored_at)?;
+            Ok((input, None))
         }
-        Err(Retry(format!(
-            "lost {COMMIT_TRIES_MAX} races for the log of {log_id}"
-        )))
-    }
-
-    /// A log whose last event this program cannot read (a newer router wrote it, or somebody who
-    /// should not have) must not be written to: its sequence is unknown.
-    async fn bury_for_log(&self, delivery: &Delivery, error: &LogError) -> Result<(), Retry> {
-        error!(error = %crate::error_chain::Chain(error), "a log cannot be continued");
-        self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
-        let text = crate::error_chain::Chain(error).to_string();
-        self.park(
-            delivery,
-            &Rejection {
-                code: "unreadable-log",
-                text,
-            },
-        )
-        .await
+        None => decode_input(&delivery.payload, position),
     }
 }
 

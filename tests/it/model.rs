@@ -18,8 +18,9 @@ use voicebus::domain::input::{
     Direction, End, EndReason, Input, InputKind, Position, Speaker, Utterance,
 };
 use voicebus::domain::phone::Party;
-use voicebus::domain::session::{Facts, Policy, Scope};
-use voicebus::domain::{Outcome, Timestamp, apply, reject};
+use voicebus::domain::session::{Policy, Scope};
+use voicebus::domain::timer::Times;
+use voicebus::domain::{Known, Outcome, Timestamp, apply, reject};
 
 const WORKERS: usize = 3;
 const CALLS: usize = 3;
@@ -136,6 +137,7 @@ fn policy() -> Policy {
     Policy {
         agent: AgentId::parse("main").unwrap(),
         scope: Scope::PerPhone,
+        times: Times::default(),
     }
 }
 
@@ -145,10 +147,10 @@ fn call_id(number: usize) -> CallId {
 
 /// What the router's shell does with an input and the log as it knows it.
 fn decide(log: Option<&Log>, input: &Input) -> Option<Box<Event>> {
-    match apply(log, input, &Facts::default(), &policy()) {
+    match apply(log, input, &Known::default(), &policy()) {
         Outcome::Applied { event, .. } => Some(event),
-        Outcome::Duplicate | Outcome::Late => None,
-        Outcome::Rejected(rejection) => Some(Box::new(reject(log, input, &rejection, &policy()))),
+        Outcome::Duplicate | Outcome::Late | Outcome::Waiting { .. } => None,
+        Outcome::Rejected(rejection) => Some(Box::new(reject(log, input, &rejection, &policy()).0)),
     }
 }
 
