@@ -37,7 +37,7 @@ impl Memory {
     /// better session, while waiting for it would hold up everybody.
     pub async fn find(&self, number: &E164) -> Result<Found, Error> {
         let key = self.bus.subjects().number_key(number);
-        let entry = self.numbers.get(&key).await?;
+        let (entry, link) = tokio::try_join!(self.numbers.get(&key), self.links.get(&key))?;
         let dials = entry
             .as_ref()
             .map(|entry| NumberRecord::decode(&entry.value));
@@ -49,11 +49,7 @@ impl Memory {
             }
             None => Vec::new(),
         };
-        let link = self
-            .links
-            .get(&key)
-            .await?
-            .and_then(|entry| link(&entry.value));
+        let link = link.and_then(|entry| read_link(&entry.value));
         Ok(Found {
             facts: Facts { dials, link },
             key: Some(key),
@@ -78,7 +74,7 @@ impl Memory {
 }
 
 /// A link's value is the session key as text.
-fn link(value: &[u8]) -> Option<SessionKey> {
+fn read_link(value: &[u8]) -> Option<SessionKey> {
     let agent = AgentId::parse("main").ok()?;
     SessionKey::parse(std::str::from_utf8(value).ok()?.trim(), &agent).ok()
 }
