@@ -55,7 +55,7 @@ async fn measure_on(
     let before = read_all(&pids, nats)?;
 
     let ingress = processes.first().context("there is an ingress")?.address;
-    let accepted = open_calls(ingress, plan.open_calls, EVENTS_PER_CALL).await?;
+    let accepted = open_calls(ingress, "open", plan.open_calls, EVENTS_PER_CALL).await?;
     let reader = site.bus(User::Router).await?;
     wait_until("every event of the open calls is there", async || {
         Ok((events_stored(&reader).await? >= accepted).then_some(()))

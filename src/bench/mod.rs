@@ -2,13 +2,13 @@
 //!
 //! Absolute numbers say more about the disk and the neighbours than about voicebus. So every figure
 //! stands beside a raw one that was taken in the same run, on a nats-server of the same settings
-//! (`sync_interval: always`, as `up` has it), in turns of a second or two: the ratio is what voicebus
+//! (`sync_interval: always`, as `up` has it), in turns of a second or less: the ratio is what voicebus
 //! adds. The servers are started for the run, in a temporary folder, and go with it.
 //!
 //! | section | measured | beside it |
 //! |---|---|---|
 //! | `ingress` | `POST /call-event` at 1, 16 and 64 connections, each answer awaited | one durable publish per message at 1, 16 and 64 waiting; `GET /live`; a POST that is parsed and refused |
-//! | `router` | a backlog of inputs in VOICE_IN until each has its event | commits as the router makes them, 32 writers, nothing around them |
+//! | `router` | two backlogs of inputs in VOICE_IN until each input has its event | commits as the router makes them, 32 writers, nothing around them |
 //! | `path` | POST written until a plain subscriber of `voice.event.>` has the event, at 100 and 500 events/s | one durable publish at the same pace |
 //! | `memory` | resident memory of ingress, router and egress as processes of their own, with 1,000 open calls | the same before the first call; nats-server apart |
 //!
@@ -59,11 +59,11 @@ pub struct Plan {
     pub sections: Vec<Section>,
     /// How long each pace of the whole path is kept up; the other sections follow from it.
     pub time: Duration,
-    /// How often raw and measured take turns.
+    /// How often raw and measured take turns: often, because neighbours come and go by the second.
     pub rounds: u32,
-    /// Inputs in the router's backlog.
+    /// Inputs in each of the router's two backlogs.
     pub backlog: usize,
-    /// Calls that the backlog belongs to.
+    /// Calls that a backlog belongs to.
     pub backlog_calls: usize,
     /// Open calls while memory is read.
     pub open_calls: usize,
@@ -72,7 +72,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// All sections, about two minutes with 10 seconds.
+    /// All sections, some two minutes with 10 seconds on a usual disk.
     #[must_use]
     pub fn new(seconds: u32) -> Self {
         let seconds_len = usize::try_from(seconds).unwrap_or(usize::MAX);
@@ -84,8 +84,8 @@ impl Plan {
                 Section::Memory,
             ],
             time: Duration::from_secs(seconds.into()),
-            rounds: 2,
-            backlog: 2_000 * seconds_len,
+            rounds: seconds.max(2),
+            backlog: 1_000 * seconds_len,
             backlog_calls: 1_000,
             open_calls: 1_000,
             folder: None,

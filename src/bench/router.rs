@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Plan;
 use super::http::Connection;
-use super::load::{Lane, flat_out};
+use super::load::{Lane, Sample, flat_out};
 use super::report::{Row, Rows};
 use super::site::{Folder, Roles, Site, events_stored};
 use crate::bus::Bus;
@@ -26,6 +26,8 @@ use crate::simulate::random::Random;
 
 /// One for each partition: so many commits the router has under way at most.
 const WRITERS: usize = 32;
+/// So that a backlog and the raw commits beside it meet the same neighbours.
+const BACKLOGS: usize = 2;
 /// Connections that fill the backlog.
 const SENDERS: usize = 64;
 /// A router that makes no event for so long will make none.
@@ -54,42 +56,48 @@ async fn measure_on(
     aside: &Site,
     progress: &(impl Fn(&str) + Sync),
 ) -> anyhow::Result<Rows> {
-    progress(&format!("router: {} inputs for the backlog", plan.backlog));
-    let ingress = Roles::start(site, &[User::Ingress], NO_VOICE_SERVER).await?;
-    let calls = open_calls(
-        ingress.address(),
-        plan.backlog_calls,
-        plan.backlog / plan.backlog_calls.max(1),
-    );
-    let inputs = calls.await?;
-    ingress.stop().await?;
-
-    progress("router: raw commits, then the backlog, then raw commits");
-    let turn = plan.time / 5;
     let raw = aside.bus(User::Router).await?;
-    let lanes = (0..WRITERS).map(|writer| Commit::new(&raw, writer));
-    let lanes = lanes.collect::<anyhow::Result<Vec<_>>>()?;
-    let (lanes, mut commits) = flat_out(lanes, turn).await?;
     let reader = site.bus(User::Router).await?;
-    let roles = [User::Router];
-    let (roles, events) = tokio::try_join!(
-        Roles::start(site, &roles, NO_VOICE_SERVER),
-        watch(&reader, inputs)
-    )?;
-    // Whatever comes now is one too many.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let stored = events_stored(&reader).await?;
-    roles.stop().await?;
-    let (_, after) = flat_out(lanes, turn).await?;
-    commits.add(after);
+    let turn = plan.time / 10;
+    let lanes = (0..WRITERS).map(|writer| Commit::new(&raw, writer));
+    let mut lanes = lanes.collect::<anyhow::Result<Vec<_>>>()?;
+    let (mut commits, mut inputs, mut events) = (Sample::default(), 0, Drained::default());
+    for backlog in 1..=BACKLOGS {
+        progress(&format!("router: backlog {backlog} of {BACKLOGS}"));
+        let ingress = Roles::start(site, &[User::Ingress], NO_VOICE_SERVER).await?;
+        let per_call = plan.backlog / plan.backlog_calls.max(1);
+        let name = format!("backlog{backlog}");
+        inputs += open_calls(ingress.address(), &name, plan.backlog_calls, per_call).await?;
+        ingress.stop().await?;
 
-    let what = format!("router, {inputs} inputs of {} calls", plan.backlog_calls);
+        let before;
+        (lanes, before) = flat_out(lanes, turn).await?;
+        let (roles, drained) = tokio::try_join!(
+            Roles::start(site, &[User::Router], NO_VOICE_SERVER),
+            drain(&reader, inputs)
+        )?;
+        // Whatever comes after that is one too many, and is counted at the end.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        roles.stop().await?;
+        let after;
+        (lanes, after) = flat_out(lanes, turn).await?;
+        for sample in [before, after] {
+            commits.add(sample);
+        }
+        events.events += drained.events;
+        events.time += drained.time;
+    }
+    let stored = events_stored(&reader).await?;
+    let what = format!(
+        "router, {inputs} inputs of {} calls",
+        BACKLOGS * plan.backlog_calls
+    );
     Ok(Rows {
         all: vec![
             Row::new(format!("durable commit, {WRITERS} at once")).sample(&commits),
             Row::new(what)
-                .per_second(events)
-                .ratio(events / commits.per_second(), "the commits")
+                .per_second(events.per_second())
+                .ratio(events.per_second() / commits.per_second(), "the commits")
                 .target("at least 1,000 per second"),
         ],
         lost: inputs.saturating_sub(stored),
@@ -97,10 +105,25 @@ async fn measure_on(
     })
 }
 
-/// Events per second from the first that is seen to the last, or to the last before nothing came.
-async fn watch(reader: &Bus, inputs: u64) -> anyhow::Result<f64> {
+/// Events that were made, and how long that took.
+#[derive(Default)]
+struct Drained {
+    events: u64,
+    time: Duration,
+}
+
+impl Drained {
+    #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
+    fn per_second(&self) -> f64 {
+        self.events as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Waits until `wanted` events are stored, or none comes any more: from the first that is seen to the last.
+async fn drain(reader: &Bus, wanted: u64) -> anyhow::Result<Drained> {
+    let before = events_stored(reader).await?;
     let mut first: Option<(Instant, u64)> = None;
-    let mut last = (Instant::now(), 0);
+    let mut last = (Instant::now(), before);
     loop {
         let stored = events_stored(reader).await?;
         let now = Instant::now();
@@ -108,27 +131,30 @@ async fn watch(reader: &Bus, inputs: u64) -> anyhow::Result<f64> {
             last = (now, stored);
             first = first.or(Some(last));
         }
-        if stored >= inputs || now - last.0 > STALLED {
+        if stored >= wanted || now - last.0 > STALLED {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let first = first.unwrap_or(last);
-    #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
-    let events = (last.1 - first.1) as f64;
-    Ok(events / (last.0 - first.0).as_secs_f64().max(f64::MIN_POSITIVE))
+    Ok(Drained {
+        events: last.1 - first.1,
+        time: last.0 - first.0,
+    })
 }
 
 /// Calls that begin and are talked through, and do not end; all of them at the same time, each in its
 /// order. Returns how many events were accepted.
 pub(super) async fn open_calls(
     ingress: SocketAddr,
+    name: &str,
     calls: usize,
     events_per_call: usize,
 ) -> anyhow::Result<u64> {
     let mut senders = JoinSet::new();
     for sender in 0..SENDERS.min(calls) {
         let mut connection = Connection::open(ingress).await?;
+        let name = name.to_owned();
         senders.spawn(async move {
             let mut random = Random::stream(0, "bench", sender as u64);
             let mut at = Utc::now().naive_utc();
@@ -136,7 +162,7 @@ pub(super) async fn open_calls(
             for number in 0..events_per_call {
                 for call in (sender..calls).step_by(SENDERS) {
                     at += TimeDelta::microseconds(1);
-                    let id = format!("rtc_open_{call}");
+                    let id = format!("rtc_{name}_{call}");
                     let (phone, text);
                     let content = if number == 0 {
                         phone = people::from_header(&mut random);
