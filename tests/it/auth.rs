@@ -74,7 +74,7 @@ async fn each_group_of_routes_opens_to_its_own_token_only() {
             answer.text()
         );
     }
-    assert_eq!(up.observer.messages("VOICE_IN").await, 0);
+    assert_eq!(up.observer.inputs().await, 0);
 
     let started = json!({
         "callId": "rtc_1", "eventType": "call_started", "phoneNumber": "+12015550142",

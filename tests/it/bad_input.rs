@@ -155,7 +155,7 @@ async fn play(catalogue: &str, at_least: usize, open: &[&str]) {
         if !row["sequence"].is_null() || !row["send_plan"].is_null() {
             continue;
         }
-        let before = up.observer.messages("VOICE_IN").await;
+        let before = up.observer.inputs().await;
         let answer = send(&up, &row).await;
         judged += 1;
         let status = answer.as_ref().map_or(0, |answer| answer.status);
@@ -163,11 +163,7 @@ async fn play(catalogue: &str, at_least: usize, open: &[&str]) {
             wrong.push(format!("{name}: {status}, wanted {}", row["expect"]));
         }
         if !(200..300).contains(&status) {
-            assert_eq!(
-                up.observer.messages("VOICE_IN").await,
-                before,
-                "{name} is on the bus"
-            );
+            assert_eq!(up.observer.inputs().await, before, "{name} is on the bus");
         }
         if let Some(answer) = answer.filter(|answer| answer.status >= 400)
             && !is_no_http(&row, &answer)
@@ -288,7 +284,7 @@ async fn every_route_says_what_is_wrong_with_nonsense() {
         assert_eq!(answer.status, 404, "{path}");
         answer.refusal();
     }
-    assert_eq!(up.observer.messages("VOICE_IN").await, 0);
+    assert_eq!(up.observer.inputs().await, 0);
     assert_eq!(up.observer.messages("VOICE_CMD").await, 0);
     up.stop().await;
 }

@@ -221,7 +221,7 @@ async fn a_request_sent_twice_is_one_event_and_the_second_answer_says_so() {
         feed.catches_up(&up.observer).await;
         assert_eq!(feed.of(&fixture.call().unwrap()).len(), 1, "{name}");
     }
-    assert_eq!(up.observer.messages("VOICE_IN").await, 2);
+    assert_eq!(up.observer.inputs().await, 2);
     up.stop().await;
 }
 
@@ -247,6 +247,6 @@ async fn a_beginning_told_again_at_another_time_is_one_event() {
     feed.catches_up(&up.observer).await;
     let all: Vec<String> = feed.all().iter().map(Heard::what).collect();
     assert_eq!(all, ["state.initiated"]);
-    assert_eq!(up.observer.messages("VOICE_IN").await, 5);
+    assert_eq!(up.observer.inputs().await, 5);
     up.stop().await;
 }

@@ -79,9 +79,13 @@ impl Observer {
 
     /// The JetStream API.
     async fn api(&self, subject: &str) -> Value {
+        self.ask(subject, "{}").await
+    }
+
+    async fn ask(&self, subject: &str, question: &'static str) -> Value {
         let asked = self
             .client
-            .request(format!("$JS.API.{subject}"), "{}".into());
+            .request(format!("$JS.API.{subject}"), question.into());
         let answer = within(subject, asked).await.unwrap();
         let json: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(json["error"], Value::Null, "{subject}");
@@ -92,6 +96,20 @@ impl Observer {
     pub async fn messages(&self, stream: &str) -> u64 {
         let info = self.api(&format!("STREAM.INFO.{stream}")).await;
         info["state"]["messages"].as_u64().unwrap()
+    }
+
+    /// How many inputs VOICE_IN holds, timers that are still to fire not counted.
+    pub async fn inputs(&self) -> u64 {
+        let info = self
+            .ask(
+                "STREAM.INFO.VOICE_IN",
+                r#"{"subjects_filter":"voice.in.>"}"#,
+            )
+            .await;
+        let subjects = info["state"]["subjects"].as_object();
+        subjects.map_or(0, |subjects| {
+            subjects.values().map(|count| count.as_u64().unwrap()).sum()
+        })
     }
 
     /// The durable consumers of a stream.
