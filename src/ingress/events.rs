@@ -239,6 +239,7 @@ impl Ingress {
             publish::Error::Envelope(error) => too_large(error),
             publish::Error::Conflict { .. }
             | publish::Error::Refused { .. }
+            | publish::Error::Unacceptable { .. }
             | publish::Error::Unclear { .. } => Error::unavailable(
                 "not_stored",
                 "the bus did not store the event in time; send it again",

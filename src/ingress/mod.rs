@@ -5,6 +5,8 @@
 
 pub mod source;
 
+pub mod spool;
+
 mod body;
 mod events;
 mod openclaw;
