@@ -17,17 +17,18 @@
 //!
 //! Everything here blocks. Nothing here knows NATS.
 
+mod error;
 mod file;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use thiserror::Error;
 
 use crate::bus::publish::Message;
 use crate::domain::Timestamp;
+pub use error::Error;
 use file::{File, Row, borrowed, size_of, size_of_row, to_entry, to_row};
 
 /// Entries on their way to NATS.
@@ -76,55 +77,6 @@ pub struct Depth {
     pub bytes: u64,
     /// When the oldest on its way was accepted.
     pub oldest: Option<Timestamp>,
-}
-
-/// Why the spool cannot be used.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// Somebody else has it open.
-    #[error(
-        "another voicebus uses the spool in {dir}; each ingress needs a directory of its own (--spool-dir)"
-    )]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// What is there cannot be read.
-    #[error(
-        "the spool in {dir} is damaged; it may hold accepted events, so move it away rather than delete it, and start again"
-    )]
-    Damaged {
-        /// The directory.
-        dir: PathBuf,
-        /// What is wrong.
-        source: redb::Error,
-    },
-    /// Written by a newer version.
-    #[error("the spool in {dir} has format {found}, this program reads {FORMAT_KNOWN}")]
-    Format {
-        /// The directory.
-        dir: PathBuf,
-        /// What was found.
-        found: u64,
-    },
-    /// The directory cannot be made or looked at.
-    #[error("cannot use the directory {dir} for the spool")]
-    Directory {
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The disk does not do what it should.
-    #[error("cannot {operation} the spool in {dir}")]
-    Disk {
-        /// What was tried.
-        operation: &'static str,
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        source: redb::Error,
-    },
 }
 
 /// A spool, and the file that it is in.
