@@ -1,6 +1,8 @@
 //! A nats-server per test, as `up` runs it, with the streams the tests need.
 
+mod ingress;
 mod plain;
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -13,7 +15,9 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Binary, Places, Server, ServerConfig, User, locate};
 
+pub use ingress::Ingress;
 pub use plain::Nats;
+pub use proxy::Proxy;
 
 /// The bound of every wait. Nothing takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
+mod durability;
 mod harness;
 mod permissions;
 mod provision;

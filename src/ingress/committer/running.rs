@@ -130,11 +130,16 @@ impl Running {
         }
         if let Some((_, _, reason)) = kept.first() {
             warn!(events = kept.len(), reason, "NATS does not take events");
+            if self.spool.is_some() {
+                self.gauge.say(Some(reason.clone()));
+            }
             let (entries, replies) = kept
                 .into_iter()
                 .map(|(entry, reply, reason)| (entry, (reply, NotTaken::NotStored(reason))))
                 .unzip();
             self.keep(entries, replies).await;
+        } else {
+            self.gauge.say(None);
         }
         // Who came while NATS said nothing has waited as long as is bearable.
         if let Some(reason) = silent {
