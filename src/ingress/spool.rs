@@ -135,7 +135,21 @@ impl Spool {
             transaction.commit()?;
             Ok(())
         })?;
+        spool.shrink();
         Ok(spool)
+    }
+
+    /// A file only grows while it is open; one that an outage has filled gives back its space when
+    /// it is opened empty.
+    fn shrink(&self) {
+        let mut inner = self.lock();
+        if self.depth() == Depth::default()
+            && let Some(database) = &mut inner.database
+            && let Err(error) = database.compact()
+        {
+            tracing::warn!(%error, "spool not made smaller");
+            inner.database = None;
+        }
     }
 
     /// Keeps entries, in this order, behind those that are there. Returns how many of them fitted:

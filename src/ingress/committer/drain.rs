@@ -19,6 +19,7 @@ use super::running::{Fatal, Running, on_disk};
 use crate::bus::batch::BATCH_MAX;
 use crate::bus::dead_letter::DeadLetter;
 use crate::bus::publish;
+use crate::bus::streams::{self, Layout};
 use crate::error_chain::Chain;
 use crate::ingress::spool::{Entry, Spool};
 
@@ -31,8 +32,15 @@ const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 /// So often an entry may get no answer while others do.
 const SILENCES_MAX: u32 = 5;
 
-/// A round of the spool.
-pub(super) struct Done {
+/// What a step out of the spool came to.
+pub(super) enum Done {
+    /// What VOICE_IN is like, which must be known before the first round.
+    Layout(Result<Layout, streams::Error>),
+    /// A round.
+    Round(Box<Round>),
+}
+
+pub(super) struct Round {
     rounds: Rounds,
     keys: Vec<u64>,
     entries: Vec<Entry>,
@@ -48,8 +56,10 @@ pub(super) struct Drain {
     failures: u32,
     /// The next full round goes one by one: a batch may have failed for one of its messages.
     one_by_one: bool,
-    /// How often an entry got no answer while others did.
-    silences: BTreeMap<u64, u32>,
+    /// How many entries were stored so far.
+    stored: u64,
+    /// How often an entry got no answer while others did, and how many had been stored then.
+    silences: BTreeMap<u64, (u32, u64)>,
 }
 
 impl Drain {
@@ -61,64 +71,116 @@ impl Drain {
                 .min(PAUSE_MAX),
         }
     }
+
+    /// Of entries without an answer, those that had none so often that it must be their own fault.
+    fn too_silent(&mut self, silent: Vec<(u64, Entry)>) -> Vec<(u64, Entry, String)> {
+        let mut given_up = Vec::new();
+        for (key, entry) in silent {
+            let (times, stored) = self.silences.entry(key).or_default();
+            if *stored < self.stored {
+                *stored = self.stored;
+                *times += 1;
+            }
+            if *times >= SILENCES_MAX {
+                self.silences.remove(&key);
+                let reason = "NATS gives no answer to it, but does to others".to_owned();
+                given_up.push((key, entry, reason));
+            }
+        }
+        given_up
+    }
 }
 
 impl Running {
-    /// Begins a round of the spool, if NATS is there.
-    pub(super) async fn begin(&mut self) -> Result<Option<Step>, Fatal> {
-        let Some(spool) = self.spool.clone() else {
-            return Ok(None);
-        };
+    /// Begins a step out of the spool, if NATS is there.
+    pub(super) async fn begin(&mut self) -> Option<Step> {
+        let spool = self.spool.clone()?;
         if !self.bus.connection().is_connected() {
-            self.gauge.say(Some("NATS is away".to_owned()));
-            return Ok(None);
+            self.stall("NATS is away".to_owned(), &spool);
+            return None;
         }
-        if !self.check_layout(&spool).await? {
-            return Ok(None);
+        if !self.layout_known {
+            let bus = self.bus.clone();
+            let layout = async move { streams::read_layout(bus.connection().jetstream()).await };
+            return Some(layout.map(Done::Layout).boxed());
         }
         let head = on_disk(&spool, |spool| spool.head(BATCH_MAX, CHUNK_BYTES)).await;
         let mut head = match head {
             Ok(head) => head,
             Err(error) => {
-                let reason = Chain(&error).to_string();
-                error!(reason, "spool not read");
-                self.gauge.say(Some(reason));
-                return Ok(None);
+                self.stall(Chain(&error).to_string(), &spool);
+                return None;
             }
         };
         let knocking = self.drain.failures > 0;
         if knocking && let Some(n) = probe(&head, self.drain.failures as usize - 1) {
             head = vec![head.swap_remove(n)];
         }
-        let Some(mut rounds) = self.rounds.take() else {
-            return Ok(None);
-        };
+        let mut rounds = self.rounds.take()?;
         let may_group = !self.drain.one_by_one;
         if !knocking {
             self.drain.one_by_one = false;
         }
         let (keys, entries): (Vec<u64>, Vec<Entry>) = head.into_iter().unzip();
-        Ok(Some(
-            async move {
-                let fates = rounds.send(&entries, may_group).await;
-                Done {
-                    rounds,
-                    keys,
-                    entries,
-                    fates,
-                }
-            }
-            .boxed(),
-        ))
+        let round = async move {
+            let fates = rounds.send(&entries, may_group).await;
+            Done::Round(Box::new(Round {
+                rounds,
+                keys,
+                entries,
+                fates,
+            }))
+        };
+        Some(round.boxed())
     }
 
-    /// Takes out of the spool what is stored or will never be. Returns how long to wait before the
-    /// next round.
-    pub(super) async fn settle(&mut self, done: Done) -> Duration {
-        self.rounds = Some(done.rounds);
+    /// Draws the conclusions from a step. Returns how long to wait before the next one.
+    pub(super) async fn settle(&mut self, done: Done) -> Result<Duration, Fatal> {
         let Some(spool) = self.spool.clone() else {
-            return PAUSE_MAX;
+            return Ok(PAUSE_MAX);
         };
+        match done {
+            Done::Round(round) => Ok(self.settle_round(&spool, *round).await),
+            Done::Layout(layout) => self.settle_layout(&spool, layout),
+        }
+    }
+
+    /// Checks that the events in the spool go where they were meant to go.
+    fn settle_layout(
+        &mut self,
+        spool: &Arc<Spool>,
+        layout: Result<Layout, streams::Error>,
+    ) -> Result<Duration, Fatal> {
+        let kept = self.bus.subjects().partitions();
+        match layout {
+            Ok(layout) if layout.partitions == kept => {
+                self.layout_known = true;
+                Ok(Duration::ZERO)
+            }
+            Ok(layout) => Err(Fatal::OtherDeployment {
+                dir: spool.dir().to_owned(),
+                kept,
+                found: layout.partitions,
+            }),
+            Err(error) => {
+                self.stall(Chain(&error).to_string(), spool);
+                Ok(PAUSE_MAX)
+            }
+        }
+    }
+
+    /// Nothing leaves the spool; logged when it begins.
+    fn stall(&self, reason: String, spool: &Spool) {
+        if self.gauge.stalled().is_none() {
+            let events = spool.depth().events;
+            warn!(reason, events, "the spool does not drain");
+        }
+        self.gauge.say(Some(reason));
+    }
+
+    /// Takes out of the spool what is stored or will never be.
+    async fn settle_round(&mut self, spool: &Arc<Spool>, done: Round) -> Duration {
+        self.rounds = Some(done.rounds);
         let mut stored = Vec::new();
         let mut unwanted = Vec::new();
         let mut silent = Vec::new();
@@ -137,14 +199,13 @@ impl Running {
         }
         let moved = !stored.is_empty() || !unwanted.is_empty();
         self.drain.one_by_one |= !silent.is_empty();
-        if !stored.is_empty() {
-            unwanted.extend(self.too_silent(silent));
-        }
+        self.drain.stored += stored.len() as u64;
+        unwanted.extend(self.drain.too_silent(silent));
         let drained = &self.counters.drained;
         drained.fetch_add(stored.len() as u64, Ordering::Relaxed);
-        self.remove(&spool, stored).await;
+        self.remove(spool, stored).await;
         for (key, entry, reason) in unwanted {
-            self.bury(&spool, key, entry, &reason).await;
+            self.bury(spool, key, entry, &reason).await;
         }
         if moved {
             self.drain.failures = 0;
@@ -153,29 +214,11 @@ impl Running {
                 info!("the spool is empty");
             }
         } else {
-            let reason = trouble.unwrap_or_else(|| "NATS takes nothing".to_owned());
-            if self.drain.failures == 0 {
-                let events = spool.depth().events;
-                warn!(reason, events, "the spool does not drain");
-            }
             self.drain.failures = self.drain.failures.saturating_add(1);
-            self.gauge.say(Some(reason));
+            let reason = trouble.unwrap_or_else(|| "NATS takes nothing".to_owned());
+            self.stall(reason, spool);
         }
         self.drain.pause()
-    }
-
-    fn too_silent(&mut self, silent: Vec<(u64, Entry)>) -> Vec<(u64, Entry, String)> {
-        let mut given_up = Vec::new();
-        for (key, entry) in silent {
-            let silences = self.drain.silences.entry(key).or_default();
-            *silences += 1;
-            if *silences >= SILENCES_MAX {
-                self.drain.silences.remove(&key);
-                let reason = "NATS gives no answer to it, but does to others".to_owned();
-                given_up.push((key, entry, reason));
-            }
-        }
-        given_up
     }
 
     /// Puts an entry that NATS will never take with the dead letters.

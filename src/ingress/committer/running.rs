@@ -13,7 +13,7 @@ use super::drain::{self, Drain};
 use super::inbox::{Inbox, Reply, Waiting};
 use super::round::{Fate, Rounds};
 use super::{Answer, Error as NotTaken, Gauge, Grouping};
-use crate::bus::{Bus, streams};
+use crate::bus::Bus;
 use crate::error_chain::Chain;
 use crate::ingress::Counters;
 use crate::ingress::spool::{self, Entry, Spool};
@@ -42,7 +42,7 @@ pub struct Running {
     /// Away while a round of the spool is under way.
     pub(super) rounds: Option<Rounds>,
     pub(super) drain: Drain,
-    layout_known: bool,
+    pub(super) layout_known: bool,
     pub(super) bus: Bus,
     pub(super) spool: Option<Arc<Spool>>,
     pub(super) counters: Arc<Counters>,
@@ -204,18 +204,18 @@ impl Running {
                     if !more {
                         // What is under way is bounded in time.
                         if let Some(step) = step.take() {
-                            self.settle(step.await).await;
+                            self.settle(step.await).await?;
                         }
                         return Ok(false);
                     }
                 }
                 done = under_way(&mut step) => {
                     step = None;
-                    let next = self.settle(done).await;
+                    let next = self.settle(done).await?;
                     pause.as_mut().reset(Instant::now() + next);
                 }
                 () = &mut pause, if step.is_none() => {
-                    step = self.begin().await?;
+                    step = self.begin().await;
                     if step.is_none() {
                         pause.as_mut().reset(Instant::now() + drain::PAUSE_MIN);
                     }
@@ -224,30 +224,6 @@ impl Running {
         }
         self.gauge.say(None);
         Ok(true)
-    }
-
-    /// Checks that the events in the spool go where they were meant to go.
-    pub(super) async fn check_layout(&mut self, spool: &Spool) -> Result<bool, Fatal> {
-        if self.layout_known {
-            return Ok(true);
-        }
-        let kept = self.bus.subjects().partitions();
-        match streams::read_layout(self.bus.connection().jetstream()).await {
-            Ok(layout) if layout.partitions == kept => self.layout_known = true,
-            Ok(layout) => {
-                return Err(Fatal::OtherDeployment {
-                    dir: spool.dir().to_owned(),
-                    kept,
-                    found: layout.partitions,
-                });
-            }
-            Err(error) => {
-                let reason = Chain(&error).to_string();
-                warn!(reason, "VOICE_IN cannot be looked at");
-                self.gauge.say(Some(reason));
-            }
-        }
-        Ok(self.layout_known)
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
         /// What is wrong.
-        source: redb::Error,
+        source: Box<redb::Error>,
     },
     /// Written by a newer version.
     #[error("the spool in {dir} has format {found}, this program reads {FORMAT_KNOWN}")]
@@ -47,7 +47,7 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
         /// Why.
-        source: redb::Error,
+        source: Box<redb::Error>,
     },
     /// What was to be done with it ended in a panic.
     #[error("the spool in {dir} could not be used: {reason}")]

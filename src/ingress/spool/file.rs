@@ -98,12 +98,12 @@ impl File {
                 Error::Disk {
                     operation: "open",
                     dir,
-                    source: redb::Error::Io(source),
+                    source: Box::new(redb::Error::Io(source)),
                 }
             }
             other => Error::Damaged {
                 dir,
-                source: other.into(),
+                source: Box::new(other.into()),
             },
         })
     }
@@ -111,11 +111,14 @@ impl File {
     pub fn failed(&self, operation: &'static str, source: redb::Error) -> Error {
         let dir = self.dir.clone();
         match source {
-            source @ redb::Error::Corrupted(_) => Error::Damaged { dir, source },
+            source @ redb::Error::Corrupted(_) => Error::Damaged {
+                dir,
+                source: Box::new(source),
+            },
             source => Error::Disk {
                 operation,
                 dir,
-                source,
+                source: Box::new(source),
             },
         }
     }

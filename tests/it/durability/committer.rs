@@ -1,5 +1,6 @@
 //! The committer itself, without HTTP.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +9,8 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::publish::Message;
+use voicebus::bus::server::User;
+use voicebus::bus::subjects::Subjects;
 use voicebus::bus::{self, Auth, Bus};
 use voicebus::domain::ids::CallId;
 use voicebus::domain::input::InputKind;
@@ -16,7 +19,7 @@ use voicebus::ingress::committer::{Answer, Committer, Error, Grouping, Options, 
 use voicebus::ingress::spool::{Bounds, Spool};
 
 use super::{provisioned, stored};
-use crate::harness::{Nats, eventually};
+use crate::harness::{self, Nats, eventually, within};
 
 struct Stage {
     bus: Bus,
@@ -34,6 +37,10 @@ impl Stage {
         let bus = Bus::open(bus::connect(&settings).await.unwrap())
             .await
             .unwrap();
+        Self::on(bus, options)
+    }
+
+    fn on(bus: Bus, options: Options) -> Self {
         let counters = Arc::new(Counters::default());
         let stop = CancellationToken::new();
         let (committer, running) = build(bus.clone(), options, Arc::clone(&counters), stop);
@@ -51,8 +58,19 @@ impl Stage {
 
     async fn store_sized(&self, call: &str, id: &str, size: usize) -> Result<Answer, Error> {
         let call = CallId::parse(call).unwrap();
+        let subject = self.bus.subjects().input(&call, &InputKind::Ringing);
+        self.store_on(subject, &call, id, size).await
+    }
+
+    async fn store_on(
+        &self,
+        subject: String,
+        call: &CallId,
+        id: &str,
+        size: usize,
+    ) -> Result<Answer, Error> {
         let message = Message {
-            subject: self.bus.subjects().input(&call, &InputKind::Ringing),
+            subject,
             id: id.to_owned(),
             headers: Vec::new(),
             payload: Bytes::from(vec![b'x'; size]),
@@ -231,4 +249,62 @@ async fn a_stream_that_takes_nothing_for_a_while_loses_nothing() {
     jetstream.create_stream(config).await.unwrap();
     stage.drained().await;
     assert_eq!(ids(&nats, "CA0").await, names);
+}
+
+/// As the role, on a server with its permissions.
+async fn as_ingress(server: &harness::Bus, options: Options) -> Stage {
+    let password = server.server.credentials().password(User::Ingress);
+    let settings = bus::Settings {
+        url: server.server.url().to_owned(),
+        auth: Auth::Password {
+            user: User::Ingress.name().to_owned(),
+            password: password.reveal().to_owned(),
+        },
+        role: User::Ingress.name(),
+    };
+    let connection = bus::connect(&settings).await.unwrap();
+    let subjects = Subjects::new(NonZeroU32::new(32).unwrap(), "salt");
+    Stage::on(Bus::new(connection, subjects, 0), options)
+}
+
+#[tokio::test]
+async fn the_permissions_of_an_ingress_are_enough_for_batches_and_single_events() {
+    let server = harness::Bus::with_streams().await;
+    let stage = as_ingress(&server, grouping(Grouping::Always)).await;
+    let names: Vec<String> = (0..100).map(|n| format!("ev_{n}")).collect();
+    for answer in join_all(names.iter().map(|id| stage.store("CA0", id))).await {
+        assert_eq!(answer, NEW);
+    }
+    assert!(stage.count(|counters| &counters.batches) > 0);
+    assert_eq!(stage.store("CA0", "ev_100").await, NEW);
+    assert_eq!(stage.bus.connection().denials(), 0);
+}
+
+#[tokio::test]
+async fn a_spooled_event_that_never_gets_an_answer_does_not_hold_up_the_others() {
+    let server = harness::Bus::with_streams().await;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = as_ingress(&server, with_spool(&dir)).await;
+    // Only egress may write these, and the server says so to nobody.
+    let call = CallId::parse("CA0").unwrap();
+    let denied = "voice.in.1.CA0.command".to_owned();
+    let answer = stage.store_on(denied, &call, "ev_denied", 10).await;
+    assert_eq!(answer, Ok(Answer::Spooled));
+    let others = async {
+        for n in 0.. {
+            stage.store("CA1", &format!("ev_{n}")).await.unwrap();
+            if stage.count(|counters| &counters.buried) == 1 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, others).await.unwrap();
+    stage.drained().await;
+    within("the last event", async {
+        stage.store("CA0", "ev_after").await
+    })
+    .await
+    .unwrap();
 }
