@@ -3,6 +3,7 @@
 
 mod calls;
 mod file;
+mod overrides;
 mod secret;
 
 use std::fmt;
@@ -15,8 +16,11 @@ use crate::bus;
 use crate::domain::ids::AgentId;
 use crate::domain::session::{Policy, Scope};
 use crate::http::auth::Tokens;
+use crate::ingress::committer::Grouping;
+use crate::ingress::spool;
 
 use file::Sections;
+pub use overrides::Overrides;
 
 /// The defaults, with the reason for each; also what a new configuration file starts from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -48,59 +52,6 @@ fn count(mistakes: usize) -> String {
     }
 }
 
-/// What every role can be told on the command line or by environment.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Overrides {
-    /// Configuration file; see config/default.toml for all settings
-    #[arg(long, value_name = "FILE", env = "VOICEBUS_CONFIG", global = true)]
-    pub config: Option<PathBuf>,
-    /// Check the configuration, say what is wrong with it, and leave
-    #[arg(long)]
-    pub check_config: bool,
-    /// NATS server, several separated by commas; with it, `up` starts none of its own
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "VOICEBUS_NATS_URL",
-        hide_env_values = true
-    )]
-    pub nats_url: Option<String>,
-    /// User at the NATS server [default: the role's name]; its password comes from
-    /// VOICEBUS_NATS_PASSWORD or VOICEBUS_NATS_PASSWORD_FILE
-    #[arg(long, value_name = "USER", env = "VOICEBUS_NATS_USER")]
-    pub nats_user: Option<String>,
-    /// Credentials file of the NATS tools, instead of user and password
-    #[arg(long, value_name = "FILE", env = "VOICEBUS_NATS_CREDS")]
-    pub creds: Option<PathBuf>,
-    /// Where to listen for HTTP; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
-    pub listen: Option<String>,
-    /// The phone-call server
-    #[arg(long, value_name = "URL", env = "VOICEBUS_VOICE_SERVER")]
-    pub voice_server: Option<String>,
-    /// The OpenClaw agent that calls belong to
-    #[arg(long, value_name = "AGENT", env = "VOICEBUS_AGENT")]
-    pub agent: Option<String>,
-    /// Which calls share a session: per-phone, per-call or main
-    #[arg(long, value_name = "SCOPE", env = "VOICEBUS_SESSION_SCOPE")]
-    pub session_scope: Option<String>,
-    /// Time zone of times that come without one, for example Europe/Vienna
-    #[arg(long, value_name = "ZONE", env = "VOICEBUS_TIME_ZONE")]
-    pub time_zone: Option<String>,
-    /// Where `up` keeps its data
-    #[arg(long, value_name = "DIR", env = "VOICEBUS_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Where the nats-server of `up` listens; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", env = "VOICEBUS_NATS_LISTEN")]
-    pub nats_listen: Option<String>,
-    /// How much to log: error, warn, info, debug, trace, or a filter
-    #[arg(long, value_name = "LEVEL", env = "VOICEBUS_LOG")]
-    pub log: Option<String>,
-    /// How to log: text or json
-    #[arg(long, value_name = "FORMAT", env = "VOICEBUS_LOG_FORMAT")]
-    pub log_format: Option<String>,
-}
-
 /// What the configuration comes to.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -121,6 +72,12 @@ pub struct Config {
     pub read_tokens: Tokens,
     /// The zone of times that come without one.
     pub time_zone: Tz,
+    /// Where accepted events are kept while NATS is away.
+    pub spool_dir: SpoolDir,
+    /// How much is kept there.
+    pub spool_bounds: spool::Bounds,
+    /// Whether events that wait together are stored together.
+    pub grouping: Grouping,
     /// How calls share sessions.
     pub policy: Policy,
     /// The phone-call server.
@@ -131,6 +88,17 @@ pub struct Config {
     pub nats_listen: SocketAddr,
     /// How to log.
     pub log: Log,
+}
+
+/// Where accepted events are kept while NATS is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpoolDir {
+    /// Nothing was said: `up` has one, a lone ingress does not.
+    Unsaid,
+    /// There shall be none.
+    Off,
+    /// There.
+    At(PathBuf),
 }
 
 /// How to log.
@@ -192,6 +160,14 @@ impl Config {
         let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
         let listen = setting("http", "listen", &overrides.listen);
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
+        let dir = overrides
+            .spool_dir
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let spool_dir = setting("events", "spool_dir", &dir);
+        let spool_mib = setting("events", "spool_size_max_mib", &None);
+        let spool_events = setting("events", "spool_events_max", &None);
+        let grouping = setting("events", "group_commit", &None);
         let agent = setting("sessions", "agent", &overrides.agent);
         let scope = setting("sessions", "scope", &overrides.session_scope);
         let times = calls::Texts::take(|key| setting("calls", key, &None));
@@ -228,6 +204,18 @@ impl Config {
             "a time zone like Europe/Vienna",
             |text| text.parse::<Tz>().ok(),
         );
+        let spool = wanted.spool(spool_dir, spool_mib, spool_events);
+        let grouping =
+            wanted.parsed(
+                "events.group_commit",
+                grouping,
+                "auto or off",
+                |text| match text {
+                    "auto" => Some(Grouping::Auto),
+                    "off" => Some(Grouping::Off),
+                    _ => None,
+                },
+            );
         let agent = wanted.parsed(
             "sessions.agent",
             agent,
@@ -285,6 +273,8 @@ impl Config {
             listen,
             nats_listen,
             time_zone,
+            spool,
+            grouping,
             agent,
             scope,
             times,
@@ -297,6 +287,8 @@ impl Config {
                 Some(listen),
                 Some(nats_listen),
                 Some(time_zone),
+                Some((spool_dir, spool_bounds)),
+                Some(grouping),
                 Some(agent),
                 Some(scope),
                 Some(times),
@@ -315,6 +307,9 @@ impl Config {
                 command_tokens: tokens(&command_tokens),
                 read_tokens: tokens(&read_tokens),
                 time_zone,
+                spool_dir,
+                spool_bounds,
+                grouping,
                 policy: Policy {
                     agent,
                     scope,
@@ -327,6 +322,16 @@ impl Config {
             }),
             _ => Err(Mistakes(mistakes)),
         }
+    }
+
+    /// The same with a spool in the data directory, unless something else was said.
+    #[must_use]
+    pub fn with_spool(&self) -> Self {
+        let mut config = self.clone();
+        if config.spool_dir == SpoolDir::Unsaid {
+            config.spool_dir = SpoolDir::At(config.data_dir.join("spool"));
+        }
+        config
     }
 
     /// How a role connects to NATS.
@@ -372,6 +377,37 @@ impl Wanted<'_> {
                 .push(format!("{name} is `{text}`, but must be {wanted}"));
         }
         value
+    }
+
+    fn spool(
+        &mut self,
+        dir: Option<String>,
+        mib_max: Option<String>,
+        events_max: Option<String>,
+    ) -> Option<(SpoolDir, spool::Bounds)> {
+        let number = |text: &str| text.parse().ok().filter(|number: &u64| *number > 0);
+        let mib_max = self.parsed(
+            "events.spool_size_max_mib",
+            mib_max,
+            "a number from 1 on",
+            |text| number(text)?.checked_mul(1024 * 1024),
+        );
+        let events_max = self.parsed(
+            "events.spool_events_max",
+            events_max,
+            "a number from 1 on",
+            number,
+        );
+        let dir = match dir {
+            None => SpoolDir::Unsaid,
+            Some(dir) if dir.is_empty() => SpoolDir::Off,
+            Some(dir) => SpoolDir::At(PathBuf::from(dir)),
+        };
+        let bounds = spool::Bounds {
+            bytes_max: mib_max?,
+            events_max: events_max?,
+        };
+        Some((dir, bounds))
     }
 
     fn address(&mut self, name: &str, text: Option<String>) -> Option<SocketAddr> {

@@ -3,7 +3,7 @@
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
-use super::publish::{Error, Stored};
+use super::publish::{Error, Message, Stored};
 use super::{Bus, subjects};
 
 /// A message that cannot be used.
@@ -28,25 +28,41 @@ pub struct DeadLetter<'a> {
     pub payload: Bytes,
 }
 
+impl DeadLetter<'_> {
+    /// The letter as it is stored.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        let mut headers = vec![
+            ("Voicebus-Reason".to_owned(), one_line(self.reason)),
+            (
+                "Voicebus-Original-Subject".to_owned(),
+                one_line(self.subject),
+            ),
+            ("Voicebus-Attempts".to_owned(), self.attempts.to_string()),
+        ];
+        for (name, values) in self.headers.into_iter().flat_map(HeaderMap::iter) {
+            let name = format!("Voicebus-Original-{name}");
+            let lines = values
+                .iter()
+                .map(|value| (name.clone(), one_line(value.as_str())));
+            headers.extend(lines);
+        }
+        Message {
+            subject: subjects::dead_letter(self.role, self.code),
+            id: format!("dlq {} {}", self.role, self.id),
+            headers,
+            payload: self.payload,
+        }
+    }
+}
+
 impl Bus {
     /// Parks a dead letter; doing it again with the same id keeps one.
     ///
     /// # Errors
     /// When VOICE_DLQ does not take it. The message must then not be acknowledged.
     pub async fn park(&self, letter: DeadLetter<'_>) -> Result<Stored, Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert("Voicebus-Reason", one_line(letter.reason).as_str());
-        headers.insert("Voicebus-Original-Subject", letter.subject);
-        headers.insert("Voicebus-Attempts", letter.attempts.to_string().as_str());
-        for (name, values) in letter.headers.into_iter().flat_map(HeaderMap::iter) {
-            let name = format!("Voicebus-Original-{name}");
-            for value in values {
-                headers.append(name.as_str(), one_line(value.as_str()).as_str());
-            }
-        }
-        let subject = subjects::dead_letter(letter.role, letter.code);
-        let id = format!("dlq {} {}", letter.role, letter.id);
-        self.store_with(subject, &id, headers, letter.payload).await
+        self.store_message(&letter.into_message()).await
     }
 }
 

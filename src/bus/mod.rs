@@ -5,6 +5,7 @@
 //! Everything here therefore has a time-out of its own, and what the server complains about is
 //! logged by [`connect`].
 
+pub mod batch;
 pub mod bucket;
 pub mod command;
 pub mod consume;
@@ -24,7 +25,9 @@ pub mod version;
 
 mod connection;
 
-pub use connection::{Auth, Connection, Error, Settings, connect, without_secrets};
+pub use connection::{
+    Auth, Connection, Error, REQUEST_TIMEOUT, Settings, connect, connect_later, without_secrets,
+};
 
 use std::num::NonZeroU32;
 

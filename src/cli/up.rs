@@ -33,6 +33,7 @@ struct RunFile {
 }
 
 pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::new(config.with_spool());
     // Whatever can be found wrong without side effects is found first.
     let listener = Listener::bind(config.listen).await?;
     let http = format!("http://{}", listener.address());

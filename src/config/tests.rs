@@ -89,3 +89,32 @@ fn secrets_are_not_shown() {
     .unwrap();
     assert!(!format!("{config:?}").contains("hidden-value"));
 }
+
+#[test]
+fn only_up_has_a_spool_that_nobody_asked_for() {
+    let config = |file: &str| assemble(&Overrides::default(), Some(file), &[]).unwrap();
+    let unsaid = config("");
+    assert_eq!(unsaid.spool_dir, SpoolDir::Unsaid);
+    let of_up = unsaid.data_dir.join("spool");
+    assert_eq!(unsaid.with_spool().spool_dir, SpoolDir::At(of_up));
+    let off = config("[events]\nspool_dir = \"\"");
+    assert_eq!(off.with_spool().spool_dir, SpoolDir::Off);
+    let there = config("[events]\nspool_dir = \"/there\"");
+    assert_eq!(there.with_spool().spool_dir, SpoolDir::At("/there".into()));
+    assert_eq!(there.spool_bounds.bytes_max, 256 * 1024 * 1024);
+    assert_eq!(there.grouping, Grouping::Auto);
+}
+
+#[test]
+fn a_spool_without_room_is_a_mistake() {
+    let file =
+        "[events]\nspool_size_max_mib = \"0\"\nspool_events_max = \"many\"\ngroup_commit = \"on\"";
+    let error = assemble(&Overrides::default(), Some(file), &[]).unwrap_err();
+    for part in [
+        "events.spool_size_max_mib is `0`",
+        "events.spool_events_max is `many`",
+        "events.group_commit is `on`, but must be auto or off",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+}

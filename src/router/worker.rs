@@ -214,7 +214,9 @@ impl Worker {
                     };
                     return self.park(delivery, &rejection).await;
                 }
-                Err(error @ publish::Error::Refused { .. }) => return Err(error.into()),
+                Err(
+                    error @ (publish::Error::Refused { .. } | publish::Error::Unacceptable { .. }),
+                ) => return Err(error.into()),
                 // The event may be in the log, ours or another's: only the log knows.
                 Err(publish::Error::Conflict { .. } | publish::Error::Unclear { .. }) => {
                     self.counters.conflicts.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,9 @@ pub mod oracle;
 mod process;
 mod up;
 
+mod ingress;
 mod plain;
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -27,7 +29,9 @@ pub use observer::{Feed, Heard, Observer, read_stream};
 pub use process::{Process, as_pid, runs};
 pub use up::{Options, Up, free_address};
 
+pub use ingress::Ingress;
 pub use plain::Nats;
+pub use proxy::Proxy;
 
 /// The bound of every wait. Nothing takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
