@@ -10,4 +10,5 @@ mod harness;
 mod permissions;
 mod provision;
 mod server;
+mod timers;
 mod tools;
