@@ -14,7 +14,7 @@
 //! Any later state may be heard of first, because the real emitter sends each event from a thread
 //! of its own. The end is final; what is said after it is still taken.
 //!
-//! An [`input::Input`] is what arrived. [`apply`] holds it against what is known of the call and
+//! An [`input::Input`] is what arrived. [`apply()`] holds it against what is known of the call and
 //! says what happened: at most one [`event::Event`]. Doing it again with the same input changes
 //! nothing, whenever and wherever that is. What must happen later (the transcript of the whole
 //! call, a look after a call that went silent) is a [`timer`], which comes back as an input of its
