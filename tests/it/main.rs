@@ -20,4 +20,5 @@ mod permissions;
 mod provision;
 mod scale_out;
 mod server;
+mod timers;
 mod tools;
