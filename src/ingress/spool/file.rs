@@ -9,6 +9,7 @@ use redb::{Builder, Database, DatabaseError, StorageError};
 use super::{Entry, Error};
 use crate::bus::publish::Message;
 
+const NAME: &str = "spool.redb";
 /// What redb may keep in memory. Entries are written once and read once, so a cache has little
 /// to do.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -35,13 +36,31 @@ type RowRef<'a> = (
     &'a [u8],
 );
 
-/// Opens the file; tests put another disk under it.
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+/// What the file lies on; tests put another one under it.
+pub(super) trait Disk: Send + Sync {
+    fn open(&self) -> Result<Database, DatabaseError>;
+
+    fn free_bytes(&self) -> std::io::Result<u64>;
+}
+
+/// A directory of this machine.
+struct Dir(PathBuf);
+
+impl Disk for Dir {
+    fn open(&self) -> Result<Database, DatabaseError> {
+        builder_of_ours().create(self.0.join(NAME))
+    }
+
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.0)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
 
 /// The file of a spool.
 pub(super) struct File {
     dir: PathBuf,
-    opener: Opener,
+    disk: Box<dyn Disk>,
 }
 
 impl std::fmt::Debug for File {
@@ -65,18 +84,17 @@ impl File {
             .mode(0o700)
             .create(dir)
             .map_err(failed)?;
-        let path = dir.join("spool.redb");
         // Made here, so that nobody else may read it from its first byte on.
-        restricted(&path).map_err(failed)?;
+        restricted(&dir.join(NAME)).map_err(failed)?;
         std::fs::File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(failed)?;
-        let opener = Box::new(move || builder_of_ours().create(&path));
-        Ok(Self::with_opener(dir.to_owned(), opener))
+        let disk = Box::new(Dir(dir.to_owned()));
+        Ok(Self::on(dir.to_owned(), disk))
     }
 
-    pub fn with_opener(dir: PathBuf, opener: Opener) -> Self {
-        Self { dir, opener }
+    pub fn on(dir: PathBuf, disk: Box<dyn Disk>) -> Self {
+        Self { dir, disk }
     }
 
     pub fn dir(&self) -> &Path {
@@ -85,7 +103,7 @@ impl File {
 
     pub fn open(&self) -> Result<Database, Error> {
         let dir = self.dir.clone();
-        (self.opener)().map_err(|error| match error {
+        self.disk.open().map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 Error::InUse { dir }
             }
@@ -125,11 +143,10 @@ impl File {
 
     /// Free space on the disk that the file is on.
     pub fn free_bytes(&self) -> Result<u64, Error> {
-        let disk = rustix::fs::statvfs(&self.dir).map_err(|error| Error::Directory {
+        self.disk.free_bytes().map_err(|source| Error::Directory {
             dir: self.dir.clone(),
-            source: error.into(),
-        })?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+            source,
+        })
     }
 }
 

@@ -210,6 +210,21 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_is_there() {
 }
 
 #[test]
+fn some_of_the_disk_is_left_free() {
+    let disk = Disk::default();
+    let spool = disk.spool();
+    assert_eq!(spool.append(&entries(0..1)).unwrap(), 1);
+    // Room for four small entries, were it not that each may be written twice.
+    let room = 4 * file::size_of(&entry(0, 100));
+    disk.used
+        .store((1 << 30) - FREE_BYTES_MIN - room, Ordering::Relaxed);
+    assert_eq!(spool.append(&entries(1..9)).unwrap(), 2);
+    disk.used.store(1 << 30, Ordering::Relaxed);
+    assert_eq!(spool.append(&entries(9..10)).unwrap(), 0);
+    assert_eq!(all(&spool), entries(0..3));
+}
+
+#[test]
 fn a_removal_that_cannot_be_written_is_made_up_for() {
     let disk = Disk::default();
     let spool = disk.spool();
@@ -232,16 +247,23 @@ struct Disk {
     memory: Arc<InMemoryBackend>,
     flushes: Arc<AtomicU64>,
     full: Arc<AtomicU64>,
+    used: Arc<AtomicU64>,
+}
+
+impl file::Disk for Disk {
+    fn open(&self) -> Result<Database, DatabaseError> {
+        builder_of_ours().create_with_backend(self.clone())
+    }
+
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        Ok((1 << 30) - self.used.load(Ordering::Relaxed))
+    }
 }
 
 impl Disk {
     fn spool(&self) -> Spool {
-        let disk = self.clone();
-        let opener = move || -> Result<Database, DatabaseError> {
-            builder_of_ours().create_with_backend(disk.clone())
-        };
-        let dir = std::env::temp_dir();
-        Spool::open_file(File::with_opener(dir, Box::new(opener)), WIDE).unwrap()
+        let disk = Box::new(self.clone());
+        Spool::open_file(File::on("memory".into(), disk), WIDE).unwrap()
     }
 
     fn room(&self) -> std::io::Result<()> {

@@ -308,3 +308,63 @@ async fn a_spooled_event_that_never_gets_an_answer_does_not_hold_up_the_others()
     .await
     .unwrap();
 }
+
+/// Not a test but a measurement: `cargo test --release --test it -- --ignored --nocapture rates`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute and asserts nothing"]
+async fn rates_with_and_without_batches() {
+    for flushing in [true, false] {
+        let nats = if flushing {
+            Nats::start_flushing().await
+        } else {
+            Nats::start().await
+        };
+        provisioned(&nats).await;
+        for waiting in [1, 16, 64, 256] {
+            let mut line = format!("flushing={flushing} waiting={waiting:>3}");
+            for mode in [Grouping::Off, Grouping::Always, Grouping::Auto] {
+                let stage = Arc::new(Stage::set(&nats, grouping(mode)).await);
+                let (rate, median) = rate(&stage, waiting).await;
+                let batches = stage.count(|counters| &counters.batches);
+                line += &format!("  {mode:?} {rate:>6}/s p50 {median:>6} us, {batches} batches");
+            }
+            eprintln!("{line}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Arc::new(Stage::set(&nats, with_spool(&dir)).await);
+        let (rate, median) = rate(&stage, 64).await;
+        eprintln!(
+            "flushing={flushing} with a spool that is empty, 64 waiting: {rate}/s p50 {median} us"
+        );
+    }
+}
+
+/// Events a second, and the median time of one in microseconds, with so many always waiting.
+async fn rate(stage: &Arc<Stage>, waiting: usize) -> (usize, u128) {
+    let run = uuid::Uuid::now_v7().simple().to_string();
+    let span = std::time::Duration::from_secs(2);
+    let started = std::time::Instant::now();
+    let senders: Vec<_> = (0..waiting)
+        .map(|sender| {
+            let (stage, run) = (Arc::clone(stage), run.clone());
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                let call = format!("CA{sender}");
+                while started.elapsed() < span {
+                    let begun = std::time::Instant::now();
+                    let id = format!("ev_{run}_{sender}_{}", took.len());
+                    stage.store_sized(&call, &id, 400).await.unwrap();
+                    took.push(begun.elapsed().as_micros());
+                }
+                took
+            })
+        })
+        .collect();
+    let mut took = Vec::new();
+    for sender in senders {
+        took.extend(sender.await.unwrap());
+    }
+    took.sort_unstable();
+    let median = took.get(took.len() / 2).copied().unwrap_or_default();
+    (took.len() / 2, median)
+}
