@@ -19,3 +19,4 @@ mod provision;
 mod scale_out;
 mod server;
 mod tools;
+mod up;
