@@ -22,3 +22,4 @@ mod scale_out;
 mod server;
 mod timers;
 mod tools;
+mod up;
