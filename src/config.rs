@@ -3,10 +3,10 @@
 
 mod calls;
 mod file;
+mod mistakes;
 mod overrides;
 mod secret;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -22,35 +22,13 @@ use crate::ingress::spool;
 use file::Sections;
 pub use overrides::Overrides;
 
+pub use mistakes::Mistakes;
+
 /// The defaults, with the reason for each; also what a new configuration file starts from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
 /// Shortest token that is taken: 16 characters of a random generator cannot be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
-
-/// All that is wrong with the configuration.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<String>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {}:", count(self.0.len()))?;
-        for mistake in &self.0 {
-            write!(f, "\n  - {mistake}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Mistakes {}
-
-fn count(mistakes: usize) -> String {
-    if mistakes == 1 {
-        "a mistake".to_owned()
-    } else {
-        format!("{mistakes} mistakes")
-    }
-}
 
 /// What the configuration comes to.
 #[derive(Debug, Clone)]

@@ -69,7 +69,7 @@ impl Bus {
     /// to be kept.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn transcript(
         &self,
         call: &CallId,

@@ -3,6 +3,8 @@
 mod step;
 mod timers;
 
+use std::sync::Arc;
+
 use super::call::{Call, CommandLog, Log, Progress};
 use super::command::Report;
 use super::event::{Change, Event};
@@ -68,7 +70,7 @@ pub struct Known {
     /// The facts of the number.
     pub facts: Facts,
     /// The transcript of the call, as the same log has it.
-    pub transcript: Option<Transcript>,
+    pub transcript: Option<Arc<Transcript>>,
 }
 
 /// Holds an input against the log it belongs to. Pure: the same arguments give the same answer,
@@ -128,6 +130,7 @@ pub fn wanted<'a>(log: Option<&Log>, input: &'a Input) -> Wanted<'a> {
     };
     let transcript = match (&input.kind, call) {
         (InputKind::Recorded(_), Some(call)) => call.utterances > 0,
+        (InputKind::Utterance(_), Some(call)) => call.backfilled > 0,
         (InputKind::Timer(Timer::Finalize { filled: true }), Some(call)) => {
             call.utterances > 0 && call.awaits_completion()
         }

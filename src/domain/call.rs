@@ -89,6 +89,8 @@ pub struct Call {
     pub end: Option<(Timestamp, End)>,
     /// Utterances so far.
     pub utterances: u64,
+    /// Those of them that were fetched from the phone-call server's history.
+    pub backfilled: u64,
     /// What its transcript was completed with, once it was.
     pub completed: Option<Completed>,
 }
@@ -119,6 +121,7 @@ impl Call {
             answered_at: None,
             end: None,
             utterances: 0,
+            backfilled: 0,
             completed: None,
         }
     }

@@ -19,6 +19,9 @@ use super::input::{Recorded, Utterance};
 /// machine, some microseconds apart; a sender of another kind adds its way through a network.
 pub const HISTORY_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
+/// How far apart two stamps of one utterance can be. Nobody says the same twice within this.
+const SAME_TOLERANCE: TimeDelta = TimeDelta::milliseconds(100);
+
 /// Like utterances of a history that are held against each other. A hundred times the same within
 /// reach is no speech.
 const LIKE_MAX: usize = 100;
@@ -100,6 +103,20 @@ impl Transcript {
             .map(|one| one.spoken_at);
         let wanted = recorded.before.iter().copied();
         all_have_a_partner(wanted.chain([recorded.utterance.spoken_at]), like)
+    }
+
+    /// Whether an utterance that comes live was fetched before: the history may be faster.
+    #[must_use]
+    pub fn was_fetched(&self, live: &Utterance) -> bool {
+        self.spoken.iter().map(|one| &one.said).any(|said| {
+            said.backfilled
+                && alike(&said.utterance, live)
+                && said
+                    .utterance
+                    .spoken_at
+                    .zip(live.spoken_at)
+                    .is_some_and(|(one, other)| (one - other).abs() <= SAME_TOLERANCE)
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The transcript that a worker read last, kept while it is being filled in.
 
+use std::sync::Arc;
+
 use crate::domain::call::Log;
 use crate::domain::event::{Change, Event};
 use crate::domain::ids::CallId;
@@ -10,11 +12,11 @@ pub(super) struct Kept {
     call: CallId,
     /// Stream sequence of that event.
     last: u64,
-    transcript: Transcript,
+    transcript: Arc<Transcript>,
 }
 
 impl Kept {
-    pub fn new(call: CallId, last: u64, transcript: Transcript) -> Self {
+    pub fn new(call: CallId, last: u64, transcript: Arc<Transcript>) -> Self {
         Self {
             call,
             last,
@@ -23,7 +25,7 @@ impl Kept {
     }
 
     /// The transcript, if it is that of this very state of this call.
-    pub fn of(&self, call: &CallId, last: u64) -> Option<&Transcript> {
+    pub fn of(&self, call: &CallId, last: u64) -> Option<&Arc<Transcript>> {
         (self.call == *call && self.last == last).then_some(&self.transcript)
     }
 
@@ -42,10 +44,13 @@ impl Kept {
         self.last = last;
         match &event.change {
             Change::Completed(_) => return None,
-            Change::Said(said) => self.transcript.spoken.push(Spoken {
-                sequence: call.progress.sequence,
-                said: said.clone(),
-            }),
+            Change::Said(said) => {
+                let spoken = Spoken {
+                    sequence: call.progress.sequence,
+                    said: said.clone(),
+                };
+                Arc::make_mut(&mut self.transcript).spoken.push(spoken);
+            }
             _ => {}
         }
         Some(self)

@@ -194,6 +194,7 @@ impl Worker {
                     (*event, timers, counter(|counters| &counters.applied))
                 }
             };
+            drop(known);
             self.arm(&timers).await?;
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
@@ -264,19 +265,20 @@ impl Worker {
         call: &Call,
         last: u64,
         whatever_is_there: bool,
-    ) -> Result<Transcript, Retry> {
+    ) -> Result<Arc<Transcript>, Retry> {
         if let Some(kept) = self
             .spoken
             .as_ref()
             .and_then(|kept| kept.of(&call.id, last))
         {
-            return Ok(kept.clone());
+            return Ok(Arc::clone(kept));
         }
         let transcript = self
             .bus
             .transcript(&call.id, call.utterances, last, whatever_is_there)
             .await?;
-        self.spoken = Some(Kept::new(call.id.clone(), last, transcript.clone()));
+        let transcript = Arc::new(transcript);
+        self.spoken = Some(Kept::new(call.id.clone(), last, Arc::clone(&transcript)));
         Ok(transcript)
     }
 

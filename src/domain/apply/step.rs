@@ -230,6 +230,14 @@ impl Step<'_> {
         let mut utterance = utterance.clone();
         // The event is stamped when it is made, some microseconds before or after.
         utterance.spoken_at = utterance.spoken_at.or(self.input.happened_at);
+        if call.backfilled > 0 {
+            let Some(transcript) = &self.known.transcript else {
+                return Self::without_transcript();
+            };
+            if transcript.was_fetched(&utterance) {
+                return Outcome::Duplicate;
+            }
+        }
         let said = Said {
             utterance,
             source_sequence: self.input.source_sequence,
@@ -252,6 +260,7 @@ impl Step<'_> {
             }
         }
         call.utterances += 1;
+        call.backfilled += 1;
         let said = Said {
             utterance: recorded.utterance.clone(),
             source_sequence: None,

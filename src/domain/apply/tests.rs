@@ -1,11 +1,11 @@
 //! Small stories about calls.
 
+mod commands;
 mod waiting;
 
 use super::*;
 use crate::domain::Timestamp;
 use crate::domain::call::Phase;
-use crate::domain::command::{Status, Verb};
 use crate::domain::ids::{AgentId, CallId, EventId, IntentId};
 use crate::domain::input::{Direction, End, EndReason, Position, Speaker, Utterance};
 use crate::domain::session::{RecentDial, Scope};
@@ -101,7 +101,7 @@ impl Story {
             facts: self.facts.clone(),
             transcript: wanted(self.log.as_ref(), input)
                 .transcript
-                .then(|| self.transcript.clone()),
+                .then(|| Arc::new(self.transcript.clone())),
         };
         self.timers.clear();
         self.asked = None;
@@ -375,42 +375,6 @@ fn cancelling_ends_a_call_that_was_not_picked_up_and_no_other() {
     let mut story = Story::new();
     story.feed(InputKind::Answered);
     assert_eq!(story.feed(InputKind::Cancelled), "late");
-}
-
-fn report(status: Status) -> InputKind {
-    InputKind::Command(Report {
-        intent: IntentId::parse("rtc_1").unwrap(),
-        verb: Verb::Dial,
-        session: SessionKey::parse("asked", &agent()).unwrap(),
-        to: None,
-        call: None,
-        status,
-        reason: None,
-    })
-}
-
-#[test]
-fn a_command_is_accepted_then_answered_once() {
-    let mut story = Story::new();
-    assert_eq!(story.feed(report(Status::Accepted)), "command.accepted");
-    assert_eq!(story.feed(report(Status::Accepted)), "duplicate");
-    assert_eq!(story.feed(report(Status::Unknown)), "command.unknown");
-    assert_eq!(story.feed(report(Status::Confirmed)), "command.confirmed");
-    assert_eq!(story.feed(report(Status::Refused)), "duplicate");
-}
-
-#[test]
-fn the_ids_of_calls_and_commands_do_not_mix() {
-    let mut story = Story::new();
-    story.feed(report(Status::Accepted));
-    assert_eq!(story.feed(said("hello")), "rejected event-for-command");
-
-    let mut story = Story::new();
-    story.feed(said("hello"));
-    assert_eq!(
-        story.feed(report(Status::Accepted)),
-        "rejected command-for-call"
-    );
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Step<'_> {
         }
         let nothing = Transcript::default();
         let transcript = match &self.known.transcript {
-            Some(transcript) => transcript,
+            Some(transcript) => transcript.as_ref(),
             None if call.utterances == 0 => &nothing,
             None => return Self::without_transcript(),
         };

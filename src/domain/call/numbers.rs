@@ -8,7 +8,7 @@ const RANGES_MAX: usize = 32;
 pub struct Numbers(Vec<(u64, u64)>);
 
 impl Numbers {
-    /// Adds a number. Beyond [`RANGES_MAX`] ranges the oldest hole is forgotten.
+    /// Adds a number. Beyond 32 ranges the oldest hole is forgotten.
     pub fn insert(&mut self, number: u64) {
         let at = self.0.partition_point(|(_, last)| *last < number);
         if self.0.get(at).is_some_and(|(first, _)| *first <= number) {

@@ -53,6 +53,9 @@ pub struct CallSnapshot {
     pub end_detail: Option<String>,
     /// Utterances so far.
     pub utterances: u64,
+    /// Those of them that were fetched from the phone-call server's history.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub backfilled: u64,
     /// What `transcript.completed` told last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<CompletedSnapshot>,
@@ -159,6 +162,7 @@ impl CallSnapshot {
                 .map(|(_, end)| end.reason.as_str().to_owned()),
             end_detail: call.end.as_ref().and_then(|(_, end)| end.detail.clone()),
             utterances: call.utterances,
+            backfilled: call.backfilled,
             completed: call.completed.map(|completed| CompletedSnapshot {
                 revision: completed.revision,
                 utterances: completed.utterances,
@@ -214,10 +218,15 @@ impl CallSnapshot {
             answered_at: self.answered_at,
             end,
             utterances: self.utterances,
+            backfilled: self.backfilled,
             completed: self.completed.map(|completed| Completed {
                 revision: completed.revision,
                 utterances: completed.utterances,
             }),
         })
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

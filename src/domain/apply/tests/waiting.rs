@@ -2,8 +2,10 @@
 
 use chrono::TimeDelta;
 
+use super::commands::report;
 use super::*;
 use crate::domain::call::Numbers;
+use crate::domain::command::Status;
 use crate::domain::input::Recorded;
 use crate::domain::timer::Presence;
 
@@ -216,15 +218,29 @@ fn a_history_says_nothing_about_the_state_of_a_call() {
 }
 
 #[test]
+fn what_was_fetched_before_it_came_live_is_a_duplicate_and_what_is_only_alike_is_not() {
+    let mut story = Story::new();
+    story.feed(InputKind::Answered);
+    assert_eq!(story.feed(recorded("yes", 10)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("yes", 10)), "duplicate");
+    assert_eq!(story.feed(spoken_at("yes", 11)), "transcript.user");
+    assert_eq!((story.call().utterances, story.call().backfilled), (2, 1));
+}
+
+#[test]
 fn without_the_transcript_nothing_is_guessed() {
     let mut story = Story::new();
-    story.feed(said("hello"));
-    let input = story.input(recorded("hello", 1));
-    let outcome = apply(story.log.as_ref(), &input, &Known::default(), &policy());
-    assert!(
-        matches!(&outcome, Outcome::Rejected(rejection) if rejection.code == "no-transcript"),
-        "{outcome:?}"
-    );
+    story.feed(spoken_at("hello", 1));
+    story.feed(recorded("bye", 2));
+    story.feed(ended(EndReason::Completed));
+    for kind in [recorded("hello", 1), spoken_at("bye", 2), COMPLETE] {
+        let input = story.input(kind);
+        let outcome = apply(story.log.as_ref(), &input, &Known::default(), &policy());
+        assert!(
+            matches!(&outcome, Outcome::Rejected(rejection) if rejection.code == "no-transcript"),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[test]
