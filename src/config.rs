@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use chrono_tz::Tz;
 
 use crate::bus;
-use crate::domain::ids::AgentId;
+use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
 use crate::domain::session::{Policy, Scope};
 use crate::http::auth::Tokens;
 use crate::ingress::committer::Grouping;
@@ -197,7 +197,7 @@ impl Config {
         let agent = wanted.parsed(
             "sessions.agent",
             agent,
-            "an agent id ([A-Za-z0-9_-])",
+            &format!("an agent id ([A-Za-z0-9_-], at most {AGENT_LENGTH_MAX})"),
             |text| AgentId::parse(text).ok(),
         );
         let scope = wanted.parsed(
@@ -217,8 +217,11 @@ impl Config {
             voice_server,
             "an http or https URL",
             |text| {
-                (text.starts_with("http://") || text.starts_with("https://"))
-                    .then(|| text.to_owned())
+                let url = text.parse::<reqwest::Url>().ok()?;
+                let fits = matches!(url.scheme(), "http" | "https")
+                    && url.query().is_none()
+                    && url.fragment().is_none();
+                fits.then(|| text.to_owned())
             },
         );
         let json = wanted.parsed("log.format", format, "text or json", |text| match text {
@@ -234,6 +237,20 @@ impl Config {
         let data_dir = wanted.parsed("up.data_dir", data_dir, "a folder", |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
         });
+        if nats_url.as_deref().is_some_and(|url| url.trim().is_empty()) {
+            wanted.mistakes.push(
+                "nats.url is empty; name a server, or leave it out and let `up` start one"
+                    .to_owned(),
+            );
+        }
+        if let Some(path) = &nats_credentials
+            && let Err(error) = std::fs::File::open(path)
+        {
+            wanted.mistakes.push(format!(
+                "nats.credentials names {}, which cannot be read: {error}",
+                path.display()
+            ));
+        }
         for (name, tokens) in [
             ("VOICEBUS_EVENT_TOKEN", &event_tokens),
             ("VOICEBUS_COMMAND_TOKEN", &command_tokens),

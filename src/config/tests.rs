@@ -118,3 +118,25 @@ fn a_spool_without_room_is_a_mistake() {
         assert!(error.contains(part), "{part} is missing in: {error}");
     }
 }
+
+#[test]
+fn addresses_that_nobody_can_have_are_mistakes() {
+    for url in [
+        "http://",
+        "http://a b/",
+        "http://h:99999",
+        "ftp://h",
+        "http://h?x=1",
+    ] {
+        let overrides = Overrides {
+            voice_server: Some(url.into()),
+            nats_url: Some(String::new()),
+            creds: Some("/no/such/file".into()),
+            ..Overrides::default()
+        };
+        let error = assemble(&overrides, None, &[]).unwrap_err();
+        for part in ["voice_server.url", "nats.url is empty", "nats.credentials"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+    }
+}

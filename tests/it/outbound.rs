@@ -300,3 +300,33 @@ async fn a_wish_whose_deadline_has_passed_is_not_placed() {
     server.stop().await;
     up.stop().await;
 }
+
+/// A command that nobody knows must not lie in the stream as if somebody were at it.
+#[tokio::test]
+async fn a_command_that_nobody_knows_goes_to_the_dead_letters() {
+    let (up, _address) = up_without_server().await;
+    let agent = async_nats::jetstream::new(up.connect("agent").await);
+    for (count, subject) in [
+        "voice.cmd.paint.CA1",
+        "voice.cmd.dial",
+        "voice.cmd.dial.a.b",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let sent = agent.publish(subject, "{}".into()).await.unwrap();
+        within("a command to be stored", sent.into_future())
+            .await
+            .unwrap();
+        reached(&format!("a dead letter of {subject}"), async || {
+            let found = up.observer.messages("VOICE_DLQ").await;
+            if usize::try_from(found).unwrap() == count + 1 {
+                Ok(())
+            } else {
+                Err(format!("{found} letters"))
+            }
+        })
+        .await;
+    }
+    up.stop().await;
+}
