@@ -104,8 +104,7 @@ impl App {
         let server = VoiceServer::new(&self.config.voice_server)
             .context("egress cannot start")?
             .in_time_zone(self.config.time_zone);
-        let agent = self.config.policy.agent.clone();
-        let egress = Egress::build(bus, server, agent)
+        let egress = Egress::build(bus, server, &self.config.policy)
             .await
             .context("egress cannot start")?;
         egress

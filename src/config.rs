@@ -14,6 +14,7 @@ use chrono_tz::Tz;
 
 use crate::bus;
 use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
+use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
 use crate::http::auth::Tokens;
 use crate::ingress::committer::Grouping;
@@ -150,6 +151,7 @@ impl Config {
         let scope = setting("sessions", "scope", &overrides.session_scope);
         let times = calls::Texts::take(|key| setting("calls", key, &None));
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
+        let own_numbers = setting("voice_server", "own_numbers", &overrides.own_numbers);
         let dir = overrides
             .data_dir
             .as_ref()
@@ -224,6 +226,15 @@ impl Config {
                 fits.then(|| text.to_owned())
             },
         );
+        let own_numbers = wanted.parsed(
+            "voice_server.own_numbers",
+            own_numbers,
+            "numbers like +12015550100, separated by commas",
+            |text| {
+                let numbers = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+                numbers.map(|one| E164::parse(one).ok()).collect()
+            },
+        );
         let json = wanted.parsed("log.format", format, "text or json", |text| match text {
             "text" => Some(false),
             "json" => Some(true),
@@ -274,6 +285,7 @@ impl Config {
             scope,
             times,
             voice_server,
+            own_numbers,
             json,
             filter,
             data_dir,
@@ -288,6 +300,7 @@ impl Config {
                 Some(scope),
                 Some(times),
                 Some(voice_server),
+                Some(own_numbers),
                 Some(json),
                 Some(filter),
                 Some(data_dir),
@@ -309,6 +322,7 @@ impl Config {
                     agent,
                     scope,
                     times,
+                    own_numbers,
                 },
                 voice_server,
                 data_dir,

@@ -213,6 +213,7 @@ impl Commit {
             agent: AgentId::parse("main")?,
             scope: Scope::PerCall,
             times: Times::default(),
+            own_numbers: Vec::new(),
         };
         match apply(None, &input, &Known::default(), &policy) {
             Outcome::Applied { event, .. } => Ok(Self {

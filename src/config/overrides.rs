@@ -32,6 +32,9 @@ pub struct Overrides {
     /// The phone-call server
     #[arg(long, value_name = "URL", env = "VOICEBUS_VOICE_SERVER")]
     pub voice_server: Option<String>,
+    /// The numbers that the phone-call server calls from, separated by commas
+    #[arg(long, value_name = "NUMBERS", env = "VOICEBUS_OWN_NUMBERS")]
+    pub own_numbers: Option<String>,
     /// Where an ingress keeps accepted events while NATS is away, one directory for each
     /// [default: none; `up`: `spool` in its data directory]
     #[arg(long, value_name = "DIR", env = "VOICEBUS_SPOOL_DIR")]

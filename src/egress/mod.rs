@@ -19,6 +19,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::bus::{Bus, bucket, consume, subjects};
 use crate::domain::ids::AgentId;
+use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
 
 pub use health::{Health, VoiceServerState};
@@ -46,18 +47,17 @@ impl Egress {
     pub async fn build(
         bus: Bus,
         server: VoiceServer,
-        agent: AgentId,
+        policy: &Policy,
     ) -> Result<Self, bucket::Error> {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let worker =
-            worker::Worker::open(&bus, server.clone(), agent.clone(), Arc::clone(&in_flight))
-                .await?;
+            worker::Worker::open(&bus, server.clone(), policy, Arc::clone(&in_flight)).await?;
         Ok(Self {
             bus,
             server,
             worker,
             health: Health::default(),
-            agent,
+            agent: policy.agent.clone(),
             in_flight,
         })
     }

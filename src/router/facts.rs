@@ -58,7 +58,26 @@ impl Memory {
     }
 
     /// Remembers a claim. [`Error::Conflict`] means that the facts have changed: look again.
-    pub async fn claim(&self, found: &Found, claim: &Claim, now: Timestamp) -> Result<(), Error> {
+    ///
+    /// A dial that was made past voicebus is remembered under `own_numbers` too, because its second
+    /// leg may come from one of them.
+    pub async fn claim(
+        &self,
+        found: &Found,
+        claim: &Claim,
+        own_numbers: &[E164],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if matches!(claim, Claim::Dialled(_)) {
+            for number in own_numbers {
+                let own = self.find(number).await?;
+                self.write(&own, claim, now).await?;
+            }
+        }
+        self.write(found, claim, now).await
+    }
+
+    async fn write(&self, found: &Found, claim: &Claim, now: Timestamp) -> Result<(), Error> {
         let Some(key) = &found.key else { return Ok(()) };
         let dials = claim.perform(found.facts.dials.clone(), now);
         let value = NumberRecord::encode(&dials).map_err(|error| Error::Away {

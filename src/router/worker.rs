@@ -185,7 +185,11 @@ impl Worker {
                     timers,
                 } => {
                     if let Some(claim) = &claim {
-                        match self.memory.claim(&found, claim, input.received_at).await {
+                        match self
+                            .memory
+                            .claim(&found, claim, &self.policy.own_numbers, input.received_at)
+                            .await
+                        {
                             Ok(()) => {}
                             Err(bucket::Error::Conflict { .. }) => continue,
                             Err(error) => return Err(error.into()),

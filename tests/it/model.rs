@@ -138,6 +138,7 @@ fn policy() -> Policy {
         agent: AgentId::parse("main").unwrap(),
         scope: Scope::PerPhone,
         times: Times::default(),
+        own_numbers: Vec::new(),
     }
 }
 

@@ -33,6 +33,7 @@ fn policy() -> Policy {
         agent: agent(),
         scope: Scope::PerPhone,
         times: Times::default(),
+        own_numbers: Vec::new(),
     }
 }
 

@@ -30,7 +30,13 @@ pub async fn accepted(client: &async_nats::Client) -> Vec<Accepted> {
             json,
         }
     };
-    messages.iter().map(read).collect()
+    // A timer that has fired is the router's own doing, not something that was accepted.
+    let is_timer = |message: &&async_nats::jetstream::Message| message.subject.ends_with(".timer");
+    messages
+        .iter()
+        .filter(|message| !is_timer(message))
+        .map(read)
+        .collect()
 }
 
 /// What must be on the feed of each call, in this order: the id of the event and what it says.

@@ -22,6 +22,7 @@ pub(super) async fn with_router(stage: &Stage) -> CancellationToken {
         agent: AgentId::parse("main").unwrap(),
         scope: Scope::PerPhone,
         times: Times::default(),
+        own_numbers: Vec::new(),
     };
     let router = Router::build(stage.bus.clone(), policy).await.unwrap();
     let view = router.view();
