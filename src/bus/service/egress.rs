@@ -48,7 +48,7 @@ pub struct Filled {
 /// Asks egress how it is.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn egress_status(bus: &Connection) -> Result<EgressStatus, Error> {
     let timeout = Duration::from_millis(500);
     ask(
@@ -64,7 +64,7 @@ pub async fn egress_status(bus: &Connection) -> Result<EgressStatus, Error> {
 /// Asks egress whether the phone-call server has a call.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn call_presence(
     bus: &Connection,
     call: &CallId,
@@ -87,7 +87,7 @@ pub async fn call_presence(
 /// Asks egress to put what the history has of a call into the stream of inputs.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn fill_transcript(
     bus: &Connection,
     call: &CallId,
