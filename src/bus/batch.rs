@@ -15,7 +15,6 @@ use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
 };
 use async_nats::jetstream::publish::PublishAck;
-use thiserror::Error;
 use tokio::time::Instant;
 
 use super::Bus;
@@ -26,7 +25,7 @@ use super::publish::{self, Message, classify, headers_of};
 pub const BATCH_MAX: usize = 500;
 
 /// Why a batch has no good answer.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was stored.
     #[error("JetStream refused a batch of {count}: {reason}")]

@@ -6,7 +6,6 @@ use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::{self, context::PublishErrorKind, publish::PublishAck};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use thiserror::Error;
 use tokio::time::Instant;
 
 use super::connection::REQUEST_TIMEOUT;
@@ -30,7 +29,7 @@ const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
 const NEVER: [u64; 2] = [10054, 10097];
 
 /// Why a publish has no good answer.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Somebody else committed to this log in the meantime; nothing was stored.
     #[error("another writer was first on `{subject}`")]

@@ -25,7 +25,6 @@ mod running;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
-use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +54,7 @@ pub enum Answer {
 }
 
 /// Why an event was not accepted.
-#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// Too many events wait.
     #[error("too many events wait to be stored")]

@@ -30,8 +30,9 @@ const BATCH_MIN: usize = 30;
 const BATCH_COST: Duration = Duration::from_millis(4);
 /// A round of fewer messages measures the way to the server, not what it does with a message.
 const SAMPLE_MIN: usize = 8;
-/// So often the other way is tried, because what was measured once may have changed.
-const PROBE_EVERY: u32 = 64;
+/// The other way is tried now and then, because what was measured once may have changed; this part
+/// of the time may go into it.
+const PROBE_SHARE: u32 = 64;
 
 /// What storing was seen to cost.
 #[derive(Debug, Clone)]
@@ -41,8 +42,8 @@ pub(super) struct Costs {
     single: Option<Duration>,
     /// Of one batch.
     batch: Duration,
-    /// Rounds in which there was a choice.
-    choices: u32,
+    /// Time that went into rounds since the other way was tried.
+    since_probe: Duration,
 }
 
 impl Costs {
@@ -51,7 +52,7 @@ impl Costs {
             grouping,
             single: None,
             batch: BATCH_COST,
-            choices: 0,
+            since_probe: Duration::ZERO,
         }
     }
 
@@ -66,16 +67,22 @@ impl Costs {
                 let Some(single) = self.single else {
                     return false;
                 };
-                self.choices = self.choices.wrapping_add(1);
                 let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-                let pays = single.saturating_mul(waiting) > self.batch;
-                pays != self.choices.is_multiple_of(PROBE_EVERY)
+                let singles = single.saturating_mul(waiting);
+                let pays = singles > self.batch;
+                let other = if pays { singles } else { self.batch };
+                let probes = self.since_probe > other.saturating_mul(PROBE_SHARE);
+                if probes {
+                    self.since_probe = Duration::ZERO;
+                }
+                pays != probes
             }
         }
     }
 
     /// So long took this many messages, one by one.
     pub fn saw_singles(&mut self, count: usize, took: Duration) {
+        self.since_probe += took;
         if count >= SAMPLE_MIN {
             let each = took / u32::try_from(count).unwrap_or(u32::MAX);
             self.single = Some(self.single.map_or(each, |before| toward(before, each)));
@@ -84,6 +91,7 @@ impl Costs {
 
     /// So long took a batch.
     pub fn saw_batch(&mut self, took: Duration) {
+        self.since_probe += took;
         self.batch = toward(self.batch, took);
     }
 }
@@ -196,12 +204,31 @@ mod tests {
         assert!(!costs.choose_batch(500));
     }
 
+    /// Runs for a while against a server with these costs; the time that went into batches and
+    /// into single messages.
+    fn run(costs: &mut Costs, single: Duration, batch: Duration) -> (Duration, Duration) {
+        let (mut batches, mut singles) = (Duration::ZERO, Duration::ZERO);
+        while batches + singles < Duration::from_secs(60) {
+            if costs.choose_batch(100) {
+                costs.saw_batch(batch);
+                batches += batch;
+            } else {
+                costs.saw_singles(64, single * 64);
+                singles += single * 64;
+            }
+        }
+        (batches, singles)
+    }
+
     #[test]
-    fn the_other_way_is_tried_now_and_then() {
+    fn the_other_way_is_tried_and_takes_little_of_the_time() {
         let mut costs = Costs::new(Grouping::Auto);
-        costs.saw_singles(64, 64 * MS / 4);
-        let batches = (0..128).filter(|_| costs.choose_batch(100)).count();
-        assert_eq!(batches, 126);
+        let (batches, singles) = run(&mut costs, MS / 50, 40 * MS);
+        assert!(batches > Duration::ZERO && batches < singles / 50);
+        // Somebody restarts the server with another setting, which is noticed within the minute.
+        run(&mut costs, MS / 4, 5 * MS);
+        let (batches, singles) = run(&mut costs, MS / 4, 5 * MS);
+        assert!(singles > Duration::ZERO && singles < batches / 50);
     }
 
     #[test]
