@@ -20,6 +20,7 @@ use super::{Ingress, source};
 use crate::bus::dead_letter::DeadLetter;
 use crate::bus::envelope::{self, encode_input};
 use crate::bus::publish;
+use crate::crash_point;
 use crate::domain::ids::CallId;
 use crate::domain::input::{Input, InputKind, Position};
 use crate::error_chain::Chain;
@@ -180,10 +181,12 @@ impl Ingress {
             .map_err(|error| too_large(&error));
         let payload = self.counted(encoded)?;
         let subject = self.bus.subjects().input(&input.call, &input.kind);
+        crash_point::pass("ingress.before_publish");
         let stored = self
             .reachable()?
             .store(subject, input.id.as_str(), payload)
             .await;
+        crash_point::pass("ingress.after_publish");
         let stored = stored.map_err(|error| self.not_stored(&error))?;
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if stored.duplicate {

@@ -15,6 +15,7 @@ use crate::bus::dead_letter::DeadLetter;
 use crate::bus::envelope::{self, decode_input};
 use crate::bus::log::{Error as LogError, Loaded};
 use crate::bus::{Bus, bucket, publish, subjects};
+use crate::crash_point;
 use crate::domain::event::Event;
 use crate::domain::ids::EventId;
 use crate::domain::input::{Input, InputKind, Position};
@@ -155,8 +156,10 @@ impl Worker {
                     (*event, counter(|counters| &counters.applied))
                 }
             };
+            crash_point::pass("router.before_commit");
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
+                    crash_point::pass("router.after_commit");
                     tell(&event, input);
                     return self.settled(
                         Loaded {

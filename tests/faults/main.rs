@@ -18,6 +18,8 @@
     reason = "a table is what the suite is for, and it says what it is doing"
 )]
 
+mod cluster;
+mod disk;
 mod eyes;
 mod fault;
 mod load;
@@ -144,13 +146,21 @@ struct Worlds {
 
 impl Worlds {
     async fn run(&mut self, fault: Fault, args: &Args, seed: u64) -> Line {
-        let rounds = args.rounds.unwrap_or_else(|| fault.rounds(args.long));
+        if fault.needs_debug_build() && !cfg!(debug_assertions) {
+            return Line::NotRun("only debug builds have crash points".to_owned());
+        }
+        let rounds = fault.rounds(args.long);
+        if rounds == 0 {
+            return Line::NotRun("in the long form only".to_owned());
+        }
+        let rounds = args.rounds.unwrap_or(rounds);
         let outcome = async {
             let world = self.on(fault.ground()).await?;
             round::run(fault, world, rounds, seed).await
         };
         match outcome.await {
             Ok(outcome) => Line::Ran(outcome),
+            Err(error) if error.is::<disk::Unavailable>() => Line::NotRun(error.to_string()),
             Err(error) => {
                 // Whatever it left behind must not be taken for the next one's doing.
                 self.world = None;
@@ -167,8 +177,7 @@ impl Worlds {
                 self.number += 1;
                 let mut place = self.place.clone();
                 place.folder.push(format!("world-{}", self.number));
-                let store = place.folder.join("nats");
-                World::start(&place, ground, &store).await?
+                World::start(&place, ground).await?
             }
         };
         Ok(&mut self.world.insert((ground, world)).1)

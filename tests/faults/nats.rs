@@ -127,6 +127,14 @@ impl Node {
         self.healthy().await
     }
 
+    /// Whether a client of this name is connected to it.
+    pub async fn serves(&self, client: &str) -> anyhow::Result<bool> {
+        let connections = get(self.monitor, "/connz").await?;
+        let connections: serde_json::Value = serde_json::from_str(&connections)?;
+        let all = connections["connections"].as_array();
+        Ok(all.is_some_and(|all| all.iter().any(|one| one["name"] == client)))
+    }
+
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.process.take().context("it does not run")?.kill().await
     }

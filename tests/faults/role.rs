@@ -62,17 +62,14 @@ impl Role {
         self.program = program.to_owned();
     }
 
-    /// Starts it with a further variable, or without, and waits until it is ready for work.
-    pub async fn start_with(&mut self, variable: Option<(&str, &str)>) -> anyhow::Result<()> {
-        self.spawn(variable)?;
+    /// Starts it and waits until it is ready for work.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        self.spawn(None)?;
         self.ready().await
     }
 
-    pub async fn start(&mut self) -> anyhow::Result<()> {
-        self.start_with(None).await
-    }
-
-    fn spawn(&mut self, variable: Option<(&str, &str)>) -> anyhow::Result<()> {
+    /// Starts it with a further variable, or without.
+    pub fn spawn(&mut self, variable: Option<(&str, &str)>) -> anyhow::Result<()> {
         let mut env = self.env.clone();
         env.extend(variable.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let process = Process::start(&self.place, &self.name, &self.program, &self.args, &env)?;

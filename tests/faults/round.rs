@@ -62,7 +62,7 @@ pub async fn run(
         let (least, most) = EVENTS_BETWEEN;
         let events = least + random.below(most - least);
         world.goes_on(events, FLOWS_WITHIN).await?;
-        let done = fault.inject(world).await;
+        let done = fault.inject(world, &mut random).await;
         away = away.max(done.with_context(|| format!("in round {round}"))?.away);
         world.catches_up(FLOWS_WITHIN).await?;
         load.lives()?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use voicebus::bus::server::User;
 
+use crate::disk::Disk;
 use crate::eyes::Eyes;
 use crate::nats::{Node, Passwords};
 use crate::process::{Place, Process};
@@ -23,6 +23,10 @@ const PROVISIONED_WITHIN: Duration = Duration::from_secs(60);
 pub enum Ground {
     OneNode,
     ThreeNodes,
+    /// One node on a disk that can be made small.
+    SmallDisk,
+    /// One node on a disk that can lose power.
+    LoopDisk,
 }
 
 pub struct World {
@@ -39,18 +43,26 @@ pub struct World {
     pub eyes: Eyes,
     /// Where the simulator stands in for the phone-call server.
     pub voice_server: SocketAddr,
+    /// Where the only node has its store, when that is a disk of its own. Unmounted after the node
+    /// is gone.
+    pub disk: Option<Disk>,
     /// Calls that earlier loads have made.
     pub known_calls: BTreeSet<String>,
 }
 
 impl World {
-    /// Starts everything; a single node has its store in `store`.
-    pub async fn start(place: &Place, ground: Ground, store: &Path) -> anyhow::Result<Self> {
+    pub async fn start(place: &Place, ground: Ground) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&place.folder)?;
+        let disk = match ground {
+            Ground::OneNode | Ground::ThreeNodes => None,
+            Ground::SmallDisk => Some(Disk::small(&place.folder, &place.reaper).await?),
+            Ground::LoopDisk => Some(Disk::in_file(&place.folder, &place.reaper).await?),
+        };
+        let folder = disk.as_ref().map_or(&place.folder, |disk| &disk.at);
         let passwords = Passwords::generate();
         let mut nodes = match ground {
-            Ground::OneNode => vec![Node::single(place, &passwords, store)],
             Ground::ThreeNodes => Node::cluster(place, &passwords),
+            _ => vec![Node::single(place, &passwords, &folder.join("nats"))],
         };
         for node in &mut nodes {
             node.spawn()?;
@@ -62,12 +74,12 @@ impl World {
         provision(place, &urls.join(","), &passwords, nodes.len()).await?;
 
         let (ingress_link, router_link) = match ground {
-            Ground::OneNode => (
+            // A cluster's nodes tell their clients of each other, which leads past any proxy.
+            Ground::ThreeNodes => (None, None),
+            _ => (
                 Some(Proxy::start(nodes[0].listen).await?),
                 Some(Proxy::start(nodes[0].listen).await?),
             ),
-            // A cluster's nodes tell each other's addresses, which lead past any proxy.
-            Ground::ThreeNodes => (None, None),
         };
         let direct = urls.join(",");
         let through = |link: &Option<Proxy>| {
@@ -92,6 +104,7 @@ impl World {
             ingress_link,
             router_link,
             voice_server,
+            disk,
             known_calls: BTreeSet::new(),
         };
         let [one, other] = &mut world.routers;
@@ -142,6 +155,20 @@ impl World {
         let name = until("a leader", bound, async || self.eyes.leader(stream).await).await?;
         let found = self.nodes.iter().position(|node| node.name == name);
         found.with_context(|| format!("no node is called {name}"))
+    }
+
+    /// The node that a client of this name is connected to.
+    pub async fn node_of(&self, client: &str) -> anyhow::Result<usize> {
+        let bound = Duration::from_secs(10);
+        until("a node with the client", bound, async || {
+            for (number, node) in self.nodes.iter().enumerate() {
+                if node.serves(client).await? {
+                    return Ok(number);
+                }
+            }
+            anyhow::bail!("no node has a client called {client}")
+        })
+        .await
     }
 }
 
