@@ -95,16 +95,18 @@ impl Eyes {
     /// Fails unless everything up to this input has been worked off.
     pub async fn worked_off(&self, up_to: u64) -> anyhow::Result<()> {
         let list = self.api("CONSUMER.LIST.VOICE_IN").await?;
-        let consumers = list["consumers"].as_array();
-        let consumers = consumers.filter(|all| !all.is_empty());
-        let busy = consumers
-            .context("there are no consumers")?
-            .iter()
-            .filter(|one| {
-                let idle = one["num_pending"] == 0 && one["num_ack_pending"] == 0;
-                let floor = one["ack_floor"]["stream_seq"].as_u64();
-                !idle && floor.unwrap_or_default() < up_to
-            });
+        let missing = list["missing"].as_array().map_or(0, Vec::len);
+        ensure!(missing == 0, "{missing} partitions have no leader");
+        let all = list["consumers"].as_array().into_iter().flatten();
+        // Whoever reads the stream back has a consumer of its own, which is not durable.
+        let partitions = all.filter(|one| one["config"]["durable_name"].is_string());
+        let partitions: Vec<&Value> = partitions.collect();
+        ensure!(!partitions.is_empty(), "there are no partitions");
+        let busy = partitions.iter().filter(|one| {
+            let idle = one["num_pending"] == 0 && one["num_ack_pending"] == 0;
+            let floor = one["ack_floor"]["stream_seq"].as_u64();
+            !idle && floor.unwrap_or_default() < up_to
+        });
         let busy = busy.count();
         ensure!(busy == 0, "{busy} partitions have work");
         Ok(())

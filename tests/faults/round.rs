@@ -77,10 +77,15 @@ pub async fn run(
     let calls = evidence.committed.iter().map(|event| event.call.clone());
     world.known_calls.extend(calls);
     let began_at = evidence.committed.first().context("no events")?.at;
+    // The routers may have something to do for a while after the last event was accepted.
+    let inputs = evidence.inputs.values().map(|input| input.at);
+    let committed = evidence.committed.iter().map(|event| event.at);
+    let stall =
+        longest_stall(inputs, began_at, ended_at).max(longest_stall(committed, began_at, ended_at));
     Ok(Outcome {
         rounds,
         accepted: evidence.accepted.len(),
-        stall: longest_stall(&evidence.committed, began_at, ended_at),
+        stall,
         stall_max: fault.stall_max(away),
         slowest: slowest(&evidence),
         verdict: judge(&evidence),

@@ -216,10 +216,9 @@ fn listen(evidence: &Evidence, verdict: &mut Verdict) {
     }
 }
 
-/// The longest time without a commit between two moments.
-pub fn longest_stall(committed: &[Committed], from: i128, to: i128) -> Duration {
-    let within = committed.iter().map(|event| event.at);
-    let mut times: Vec<i128> = within.filter(|at| (from..=to).contains(at)).collect();
+/// The longest time between two moments in which nothing was stored at one of these times.
+pub fn longest_stall(times: impl Iterator<Item = i128>, from: i128, to: i128) -> Duration {
+    let mut times: Vec<i128> = times.filter(|at| (from..=to).contains(at)).collect();
     times.extend([from, to]);
     times.sort_unstable();
     let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
