@@ -22,8 +22,8 @@ const ROOMY: &str = "size=8g";
 const ROOM_LEFT: u64 = 1 << 20;
 /// How long it stays full.
 const FULL: Duration = Duration::from_secs(10);
-/// Size of the disk that loses power; sparse.
-const LOOP_DISK: &str = "8G";
+/// Size of the disk that loses power: the streams reserve what they may grow to. Sparse.
+const LOOP_DISK: &str = "16G";
 
 /// A file system of our own, gone with the value.
 pub struct Disk {

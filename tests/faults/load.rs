@@ -1,7 +1,6 @@
 //! The load: `voicebus simulate`, which repeats every event until it is accepted and writes down
 //! what was answered 2xx. What it wrote down is what must not be lost.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,14 +8,17 @@ use anyhow::Context;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Place, Process};
+use crate::process::Process;
 use crate::role::voicebus;
 use crate::verdict::{Accepted, Said};
 use crate::wait::until;
+use crate::world::World;
 
 /// Events per second: enough that something is always on its way, little enough that two cores
 /// keep up with it in debug builds, and catch up afterwards.
-pub const RATE: usize = 120;
+const RATE: usize = 120;
+/// The same for three nodes, each of which flushes everything to the one disk.
+const RATE_OF_CLUSTER: usize = 60;
 /// Calls that are open at the same time.
 const AT_ONCE: usize = 40;
 /// Utterances per call.
@@ -33,22 +35,21 @@ pub struct Load {
 
 impl Load {
     /// Starts to send events to an ingress; serves as the phone-call server meanwhile.
-    pub async fn start(
-        place: &Place,
-        ingress: SocketAddr,
-        voice_server: SocketAddr,
-        seed: u64,
-        rounds: usize,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(world: &World, seed: u64, rounds: usize) -> anyhow::Result<Self> {
+        let place = &world.place;
+        let rate = match world.nodes.len() {
+            1 => RATE,
+            _ => RATE_OF_CLUSTER,
+        };
         let name = format!("simulate-{seed}");
         let record = place.folder.join(format!("{name}.record"));
         let args = [
-            ("--target", format!("http://{ingress}")),
-            ("--listen", voice_server.to_string()),
+            ("--target", format!("http://{}", world.ingress.listen)),
+            ("--listen", world.voice_server.to_string()),
             ("--record", record.display().to_string()),
             ("--seed", seed.to_string()),
             ("--calls", (CALLS_PER_ROUND * rounds.max(1)).to_string()),
-            ("--rate", RATE.to_string()),
+            ("--rate", rate.to_string()),
             ("--concurrent", AT_ONCE.to_string()),
             ("--transcripts", UTTERANCES.to_string()),
             ("--duplicate", "10".to_owned()),

@@ -54,9 +54,8 @@ pub async fn run(
         inputs: world.eyes.last("VOICE_IN").await?,
         heard: world.eyes.heard().len(),
     };
-    let (place, ingress) = (world.place.clone(), world.ingress.listen);
     let seed = random.next_u64() >> 16;
-    let mut load = Load::start(&place, ingress, world.voice_server, seed, rounds).await?;
+    let mut load = Load::start(world, seed, rounds).await?;
     let mut away = Duration::ZERO;
     for round in 1..=rounds {
         let (least, most) = EVENTS_BETWEEN;

@@ -10,6 +10,7 @@ mod architecture;
 mod auth;
 mod bad_input;
 mod end_to_end;
+mod fault_verdict;
 mod fixtures;
 mod harness;
 mod model;
