@@ -18,9 +18,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a silent server is asked whether it is still there. The client leaves it at the third
-/// question without an answer, after 6 s: in a cluster another node can be had, and nothing else
+/// question without an answer, after 3 s: in a cluster another node can be had, and nothing else
 /// tells a frozen machine or a cut cable from a server that has nothing to say.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest pause between two attempts to come back.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
