@@ -5,6 +5,7 @@ pub mod bench;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod crash_point;
 pub mod domain;
 pub mod egress;
 pub mod error_chain;

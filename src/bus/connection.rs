@@ -14,8 +14,14 @@ use tokio::sync::watch;
 /// disk flush; the senders of events wait 5 s at most.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the first connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one attempt to connect may take. A node that is frozen takes connections and says
+/// nothing; the next one is tried after this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a silent server is asked whether it is still there. The client leaves it at the third
+/// question without an answer, after 3 s: in a cluster another node can be had, and nothing else
+/// tells a frozen machine or a cut cable from a server that has nothing to say.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest pause between two attempts to come back.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -178,6 +184,7 @@ async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("voicebus {role}"))
         .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(|attempts| {
             let step = u32::try_from(attempts.min(10)).unwrap_or(10);
             (Duration::from_millis(50) * step * step).min(RECONNECT_PAUSE_MAX)

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Bus;
+use crate::crash_point;
 
 /// How long a pull request waits at the server. Measured together with [`HEARTBEAT`]: a frozen
 /// worker costs its partition two stalls of `ack_wait` at most.
@@ -154,6 +155,7 @@ async fn settle<H: Handler>(message: Message, ack_wait: Duration, handler: &mut 
     if let Err(error) = message.ack_with(answer).await {
         debug!(%error, "acknowledgement not sent");
     }
+    crash_point::pass("consume.after_ack");
 }
 
 fn read(message: &Message) -> Option<Delivery> {

@@ -21,6 +21,7 @@ use super::{Ingress, source};
 use crate::bus::dead_letter::DeadLetter;
 use crate::bus::envelope::{self, encode_input};
 use crate::bus::publish::Message;
+use crate::crash_point;
 use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::{Input, InputKind, Position};
 use crate::error_chain::Chain;
@@ -207,7 +208,9 @@ impl Ingress {
             payload,
         };
         let lane = Some(input.call.to_string());
+        crash_point::pass("ingress.before_publish");
         let answer = self.committed(lane, message).await?;
+        crash_point::pass("ingress.after_publish");
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if answer == (Answer::Stored { duplicate: true }) {
             self.counters.duplicates.fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,7 @@ use crate::bus::consume::{Delivery, Disposition, Handler};
 use crate::bus::envelope::{self, decode_input, decode_timer};
 use crate::bus::log::{Error as LogError, Loaded};
 use crate::bus::{Bus, bucket, publish, subjects, transcript};
+use crate::crash_point;
 use crate::domain::call::{Call, Log};
 use crate::domain::event::Event;
 use crate::domain::input::{Input, Position};
@@ -200,8 +201,10 @@ impl Worker {
             };
             drop(known);
             self.arm(&timers).await?;
+            crash_point::pass("router.before_commit");
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
+                    crash_point::pass("router.after_commit");
                     tell(&event, input);
                     self.keep_up(&event, loaded.last, last);
                     return self.settled(

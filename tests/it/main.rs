@@ -12,6 +12,7 @@ mod bad_input;
 mod bench;
 mod durability;
 mod end_to_end;
+mod fault_verdict;
 mod fixtures;
 mod harness;
 mod model;
