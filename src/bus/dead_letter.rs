@@ -1,10 +1,57 @@
 //! Dead letters: what cannot be used is kept with its reason and a way back.
+//!
+//! A letter is the message as it came, body unaltered, with headers that say where it came from,
+//! who could not use it and why, and which attempts were made. Its name is derived from the
+//! message, and VOICE_DLQ remembers names for as long as inputs are kept: however often a message
+//! is parked, by whomever, there is one letter. `nats stream view VOICE_DLQ` shows everything.
+//!
+//! A message that was redriven carries the name of the letter it came from ([`REDRIVE`]). The
+//! letter that it becomes when it cannot be used again is named after that letter, so that a
+//! letter redriven twice leaves one letter.
 
-use async_nats::HeaderMap;
+use std::str::FromStr;
+
+use async_nats::header::HeaderName;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
+use super::consume::Delivery;
 use super::publish::{Error, Stored};
 use super::{Bus, subjects};
+
+/// Who could not use it.
+pub const ROLE: &str = "Voicebus-Role";
+/// Why: a sentence, with all its causes.
+pub const REASON: &str = "Voicebus-Reason";
+/// When it was parked.
+pub const TIME: &str = "Voicebus-Time";
+/// The call, or the command, that it is about.
+pub const CALL: &str = "Voicebus-Call";
+/// How often it was delivered.
+pub const ATTEMPTS: &str = "Voicebus-Attempts";
+/// The stream it came from.
+pub const STREAM: &str = "Voicebus-Stream";
+/// Its number in that stream.
+pub const STREAM_SEQUENCE: &str = "Voicebus-Stream-Sequence";
+/// When that stream stored it.
+pub const STORED_AT: &str = "Voicebus-Stored-At";
+/// Where it was published.
+pub const ORIGINAL_SUBJECT: &str = "Voicebus-Original-Subject";
+/// Stands before each of its own headers: some of them (ids, expectations) would be obeyed by the
+/// stream.
+pub const ORIGINAL: &str = "Voicebus-Original-";
+/// Says that not all of its headers found room.
+pub const HEADERS_CUT: &str = "Voicebus-Headers-Cut";
+/// W3C trace context of whoever sent it.
+pub const TRACEPARENT: &str = "traceparent";
+/// On an input that was redriven: the name of the letter.
+pub const REDRIVE: &str = "Voicebus-Redrive";
+
+/// A letter may be 40 kB larger than what it carries, of which this much is for the headers that
+/// came with it, and for the reason. A message has no more of its own than the sender wanted.
+const HEADERS_BYTES_MAX: usize = 24 * 1024;
+const REASON_BYTES_MAX: usize = 4 * 1024;
 
 /// A message that cannot be used.
 #[derive(Debug)]
@@ -21,32 +68,153 @@ pub struct DeadLetter<'a> {
     pub subject: &'a str,
     /// How often it was tried.
     pub attempts: u64,
-    /// Its own headers; kept under `Voicebus-Original-…`, because some of them (ids, expectations)
-    /// would be obeyed by the stream.
+    /// Its own headers.
     pub headers: Option<&'a HeaderMap>,
     /// Its body, unaltered.
     pub payload: Bytes,
 }
 
+/// Why a message of a stream cannot be used.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict<'a> {
+    /// Who says so.
+    pub role: &'static str,
+    /// A stable word.
+    pub code: &'static str,
+    /// A sentence.
+    pub reason: &'a str,
+    /// The call, or the command, that it is about, as far as known.
+    pub call: Option<&'a str>,
+    /// W3C trace context of whoever sent it; else it is looked for among the headers.
+    pub traceparent: Option<&'a str>,
+}
+
 impl Bus {
-    /// Parks a dead letter; doing it again with the same id keeps one.
+    /// Parks a message that is in no stream.
+    ///
+    /// # Errors
+    /// When VOICE_DLQ does not take it.
+    pub async fn park(&self, letter: DeadLetter<'_>) -> Result<Stored, Error> {
+        self.store_letter(letter, HeaderMap::new()).await
+    }
+
+    /// Parks a message of a stream. The number of the letter is the same each time.
     ///
     /// # Errors
     /// When VOICE_DLQ does not take it. The message must then not be acknowledged.
-    pub async fn park(&self, letter: DeadLetter<'_>) -> Result<Stored, Error> {
+    pub async fn park_delivery(
+        &self,
+        stream: &'static str,
+        delivery: &Delivery,
+        verdict: Verdict<'_>,
+    ) -> Result<Stored, Error> {
         let mut headers = HeaderMap::new();
-        headers.insert("Voicebus-Reason", one_line(letter.reason).as_str());
-        headers.insert("Voicebus-Original-Subject", letter.subject);
-        headers.insert("Voicebus-Attempts", letter.attempts.to_string().as_str());
-        for (name, values) in letter.headers.into_iter().flat_map(HeaderMap::iter) {
-            let name = format!("Voicebus-Original-{name}");
-            for value in values {
-                headers.append(name.as_str(), one_line(value.as_str()).as_str());
-            }
+        headers.insert(STREAM, stream);
+        headers.insert(
+            STREAM_SEQUENCE,
+            delivery.stream_sequence.to_string().as_str(),
+        );
+        headers.insert(STORED_AT, delivery.stored_at.to_rfc3339().as_str());
+        if let Some(call) = verdict.call {
+            headers.insert(CALL, one_line(call).as_str());
+        }
+        let trace = verdict
+            .traceparent
+            .or_else(|| header(&delivery.headers, TRACEPARENT));
+        if let Some(trace) = trace {
+            headers.insert(TRACEPARENT, one_line(trace).as_str());
+        }
+        let letter = DeadLetter {
+            role: verdict.role,
+            code: verdict.code,
+            reason: verdict.reason,
+            id: &name_of(stream, delivery),
+            subject: &delivery.subject,
+            attempts: delivery.attempt,
+            headers: Some(&delivery.headers),
+            payload: delivery.payload.clone(),
+        };
+        self.store_letter(letter, headers).await
+    }
+
+    async fn store_letter(
+        &self,
+        letter: DeadLetter<'_>,
+        mut headers: HeaderMap,
+    ) -> Result<Stored, Error> {
+        headers.insert(ROLE, letter.role);
+        headers.insert(REASON, shortened(&one_line(letter.reason)));
+        headers.insert(TIME, chrono::Utc::now().to_rfc3339().as_str());
+        headers.insert(ORIGINAL_SUBJECT, one_line(letter.subject).as_str());
+        headers.insert(ATTEMPTS, letter.attempts.to_string().as_str());
+        if let Some(originals) = letter.headers {
+            carry(&mut headers, originals);
         }
         let subject = subjects::dead_letter(letter.role, letter.code);
         let id = format!("dlq {} {}", letter.role, letter.id);
         self.store_with(subject, &id, headers, letter.payload).await
+    }
+}
+
+impl Delivery {
+    /// The letter that the message was redriven from, by its name.
+    #[must_use]
+    pub fn redriven_from(&self) -> Option<&str> {
+        header(&self.headers, REDRIVE)
+    }
+}
+
+/// Names a message of a stream for ever: its number counts only within one life of the stream, the
+/// instant it was stored tells the lives apart.
+fn name_of(stream: &str, delivery: &Delivery) -> String {
+    match delivery.redriven_from() {
+        Some(letter) => format!("redriven {}", digest(letter)),
+        None => format!(
+            "{stream} {} {}",
+            delivery.stream_sequence,
+            delivery.stored_at.timestamp_nanos_opt().unwrap_or_default()
+        ),
+    }
+}
+
+/// 32 hex digits that stand for a text.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    Sha256::digest(text)
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The text of a header.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    // `get` panics on a name that is none; those here are ours.
+    headers.get(name).map(HeaderValue::as_str)
+}
+
+/// Copies the message's own headers, as far as there is room: always the same ones.
+fn carry(headers: &mut HeaderMap, originals: &HeaderMap) {
+    let mut all: Vec<(String, String)> = originals
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name, value)))
+        .map(|(name, value)| (format!("{ORIGINAL}{name}"), one_line(value.as_str())))
+        .collect();
+    all.sort();
+    let mut room = HEADERS_BYTES_MAX;
+    let mut cut = false;
+    for (name, value) in all {
+        let size = name.len() + value.len() + 4;
+        match (room.checked_sub(size), HeaderName::from_str(&name)) {
+            (Some(left), Ok(name)) => {
+                room = left;
+                headers.append(name, value);
+            }
+            (None, _) | (Some(_), Err(_)) => cut = true,
+        }
+    }
+    if cut {
+        headers.insert(HEADERS_CUT, "true");
     }
 }
 
@@ -55,4 +223,75 @@ fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(REASON_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn delivery(headers: HeaderMap) -> Delivery {
+        Delivery {
+            subject: "voice.in.1.CA1.ringing".to_owned(),
+            headers,
+            payload: Bytes::new(),
+            stream_sequence: 7,
+            attempt: 1,
+            stored_at: Timestamp::from_timestamp(1_800_000_000, 5).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_message_has_one_name_and_a_redriven_one_that_of_its_letter() {
+        let plain = delivery(HeaderMap::new());
+        assert_eq!(
+            name_of("VOICE_IN", &plain),
+            "VOICE_IN 7 1800000000000000005"
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(REDRIVE, "dlq router VOICE_IN 7 1");
+        let mut redriven = delivery(headers);
+        let name = name_of("VOICE_IN", &redriven);
+        assert!(name.starts_with("redriven "), "{name}");
+        redriven.stream_sequence = 9;
+        assert_eq!(name_of("VOICE_IN", &redriven), name);
+    }
+
+    #[test]
+    fn headers_of_a_flood_are_cut_and_said_to_be() {
+        let mut originals = HeaderMap::new();
+        originals.insert("Nats-Msg-Id", "x");
+        let mut headers = HeaderMap::new();
+        carry(&mut headers, &originals);
+        assert_eq!(header(&headers, "Voicebus-Original-Nats-Msg-Id"), Some("x"));
+        assert_eq!(header(&headers, HEADERS_CUT), None);
+        for n in 0..100_000 {
+            originals.append(format!("h{n}"), "v");
+        }
+        let mut headers = HeaderMap::new();
+        carry(&mut headers, &originals);
+        assert_eq!(header(&headers, HEADERS_CUT), Some("true"));
+        let size: usize = headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name, value)))
+            .map(|(name, value)| name.to_string().len() + value.as_str().len() + 4)
+            .sum();
+        assert!(size <= HEADERS_BYTES_MAX + 100, "{size}");
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        let long = "é".repeat(REASON_BYTES_MAX);
+        assert_eq!(shortened(&long).len(), REASON_BYTES_MAX);
+        assert_eq!(shortened(&format!("a{long}")).len(), REASON_BYTES_MAX - 1);
+        assert_eq!(one_line("a\r\nb\u{0}"), "a  b ");
+    }
 }

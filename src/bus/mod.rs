@@ -5,6 +5,7 @@
 //! Everything here therefore has a time-out of its own, and what the server complains about is
 //! logged by [`connect`].
 
+pub mod advisory;
 pub mod bucket;
 pub mod command;
 pub mod consume;
@@ -12,12 +13,15 @@ pub mod dead_letter;
 pub mod envelope;
 pub mod feed;
 pub mod inspect;
+pub mod letters;
 pub mod log;
 pub mod publish;
+pub mod replay;
 pub mod server;
 pub mod service;
 pub mod streams;
 pub mod subjects;
+pub mod trouble;
 pub mod version;
 
 mod connection;

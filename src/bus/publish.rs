@@ -21,6 +21,13 @@ const WRONG_LAST_SEQUENCE: u64 = 10071;
 /// The same as a cluster says it about writers that meet in flight; async-nats does not map it.
 const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
 
+/// Refusals that every message would get: JetStream or the stream is not there or not available,
+/// it is full, sealed or offline, or the account has no room left. Any other is about the message.
+const EVERYBODYS: [u64; 14] = [
+    10002, 10004, 10008, 10009, 10023, 10028, 10035, 10039, 10047, 10059, 10076, 10077, 10109,
+    10118,
+];
+
 /// Why a publish has no good answer.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -37,6 +44,8 @@ pub enum Error {
         subject: String,
         /// What the server says.
         reason: String,
+        /// Whether others would be taken.
+        of_this_message: bool,
     },
     /// It may or may not have been stored.
     #[error("no acknowledgement for `{subject}`: {reason}")]
@@ -49,6 +58,20 @@ pub enum Error {
     /// The message cannot be written.
     #[error(transparent)]
     Envelope(#[from] envelope::Error),
+}
+
+impl Error {
+    /// Whether the trouble is of this message alone, so that waiting for the server is in vain.
+    #[must_use]
+    pub fn is_of_this_message(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::Envelope(_) => true,
+            Self::Refused {
+                of_this_message, ..
+            } => *of_this_message,
+            Self::Unclear { .. } => false,
+        }
+    }
 }
 
 /// A stored message.
@@ -119,7 +142,7 @@ impl Bus {
     }
 }
 
-async fn publish(
+pub(super) async fn publish(
     jetstream: &jetstream::Context,
     subject: &str,
     headers: HeaderMap,
@@ -153,6 +176,7 @@ fn classify(subject: &str, error: &jetstream::context::PublishError) -> Error {
         return Error::Refused {
             subject,
             reason: refusal.to_string(),
+            of_this_message: !EVERYBODYS.contains(&code),
         };
     }
     match error.kind() {
@@ -160,10 +184,12 @@ fn classify(subject: &str, error: &jetstream::context::PublishError) -> Error {
         PublishErrorKind::StreamNotFound => Error::Refused {
             subject,
             reason: "no stream takes this subject; run `voicebus provision`".to_owned(),
+            of_this_message: false,
         },
         PublishErrorKind::MaxPayloadExceeded => Error::Refused {
             subject,
             reason: "the message is larger than the server takes".to_owned(),
+            of_this_message: true,
         },
         PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::TimedOut
