@@ -86,9 +86,15 @@ pub fn lookup_number<'a>(log: Option<&Log>, input: &'a Input) -> Option<&'a E164
     }
 }
 
-/// The event that tells the log of an input which lies in the dead letters.
+/// The event that tells the log of an input which lies in the dead letters as number `letter`.
 #[must_use]
-pub fn reject(log: Option<&Log>, input: &Input, rejection: &Rejection, policy: &Policy) -> Event {
+pub fn reject(
+    log: Option<&Log>,
+    input: &Input,
+    rejection: &Rejection,
+    letter: u64,
+    policy: &Policy,
+) -> Event {
     let mut log = log.cloned().unwrap_or_else(|| {
         let binding = Binding {
             key: SessionKey::per_call(&policy.agent, &input.call),
@@ -104,6 +110,7 @@ pub fn reject(log: Option<&Log>, input: &Input, rejection: &Rejection, policy: &
     let change = Change::Error {
         code: rejection.code.to_owned(),
         text: rejection.text.clone(),
+        letter,
     };
     Event {
         id: input.id.clone(),

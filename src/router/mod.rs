@@ -6,7 +6,9 @@
 //! NATS: there is no lease, no leader and no local state that matters. A router that was stopped,
 //! frozen or cut off can do no harm when it wakes, because a commit on an old state is refused.
 
+mod burial;
 mod facts;
+mod given_up;
 mod service;
 mod view;
 mod worker;
@@ -17,7 +19,7 @@ use std::sync::atomic::AtomicU64;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, bucket, consume, subjects};
+use crate::bus::{Bus, advisory, bucket, consume, subjects};
 use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
 
@@ -102,6 +104,15 @@ impl Router {
                 Ok(())
             });
         }
+        let (bus, stop) = (self.bus.clone(), tasks.stop_token());
+        let given_up = given_up::GivenUpInputs(burial::Burial {
+            bus: self.bus.clone(),
+            policy: Arc::clone(&self.policy),
+            counters: Arc::clone(&self.counters),
+        });
+        tasks.critical("router advisories", async move {
+            advisory::run(&bus, &stop, given_up).await
+        });
         let (bus, view, stop) = (self.bus.clone(), self.view.clone(), tasks.stop_token());
         tasks.critical("router view", async move {
             view.follow(&bus, &stop).await;

@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lru::LruCache;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::Counters;
+use super::burial::{self, Burial, Turn};
 use super::facts::{Found, Memory};
 use crate::bus::consume::{Delivery, Disposition, Handler};
-use crate::bus::dead_letter::DeadLetter;
-use crate::bus::envelope::{self, decode_input};
+use crate::bus::envelope::decode_input;
 use crate::bus::log::{Error as LogError, Loaded};
+use crate::bus::trouble::{Trouble, guarded, pause_after};
 use crate::bus::{Bus, bucket, publish, subjects};
 use crate::domain::event::Event;
-use crate::domain::ids::EventId;
-use crate::domain::input::{Input, InputKind, Position};
+use crate::domain::input::{Input, Position};
 use crate::domain::session::Policy;
-use crate::domain::{Outcome, Rejection, apply, lookup_number, reject};
+use crate::domain::{Outcome, Rejection, apply, lookup_number};
 
 /// The consumers' `ack_wait`, as `nats/consumers` has it.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
@@ -27,12 +27,11 @@ pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
 /// Logs kept in memory per partition. A log not kept is read back, one round trip.
 const CACHED_LOGS: NonZeroUsize = NonZeroUsize::new(256).expect("is not zero");
 
-/// Tries to commit one input before it is handed back to the stream. Each try is one race lost
-/// against another writer, so more than a few means something is wrong.
+/// Tries to commit one input in one go. Each try is one race lost against another writer, so more
+/// than a few means something is wrong.
 const COMMIT_TRIES_MAX: usize = 8;
 
-/// Pause before an input that met a passing trouble comes again; it holds up its own partition
-/// only.
+/// Pause before an input that waits for NATS comes again; it holds up its own partition only.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Worker {
@@ -40,67 +39,82 @@ pub(super) struct Worker {
     policy: Arc<Policy>,
     memory: Memory,
     counters: Arc<Counters>,
+    burial: Burial,
     logs: LruCache<String, Loaded>,
-}
-
-/// Trouble that may pass: the input stays in the stream.
-struct Retry(String);
-
-impl From<LogError> for Retry {
-    fn from(error: LogError) -> Self {
-        Self(crate::error_chain::Chain(&error).to_string())
-    }
-}
-
-impl From<bucket::Error> for Retry {
-    fn from(error: bucket::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<publish::Error> for Retry {
-    fn from(error: publish::Error) -> Self {
-        Self(error.to_string())
-    }
 }
 
 impl Handler for Worker {
     async fn handle(&mut self, delivery: Delivery) -> Disposition {
-        match self.take(&delivery).await {
-            Ok(()) => Disposition::Ack,
-            Err(Retry(reason)) => {
-                warn!(
-                    stream_sequence = delivery.stream_sequence,
-                    attempt = delivery.attempt,
-                    reason,
-                    "input not done yet"
-                );
-                Disposition::Retry { after: RETRY_PAUSE }
+        let mut tries = 0;
+        loop {
+            let Err(trouble) = guarded(self.take(&delivery)).await else {
+                return Disposition::Ack;
+            };
+            warn!(
+                stream_sequence = delivery.stream_sequence,
+                attempt = delivery.attempt,
+                tries,
+                reason = trouble.reason(),
+                "input not done yet"
+            );
+            let again = Disposition::Retry { after: RETRY_PAUSE };
+            let Trouble::Own(reason) = trouble else {
+                return again;
+            };
+            tries += 1;
+            if let Some(pause) = pause_after(tries) {
+                tokio::time::sleep(pause).await;
+                continue;
             }
+            let exhausted = Rejection {
+                code: "exhausted",
+                text: format!("tried {tries} times: {reason}"),
+            };
+            return match self.bury(&delivery, &exhausted).await {
+                Ok(()) => Disposition::Ack,
+                Err(_) => again,
+            };
         }
     }
 }
 
 impl Worker {
     pub fn new(bus: Bus, policy: Arc<Policy>, memory: Memory, counters: Arc<Counters>) -> Self {
+        let burial = Burial {
+            bus: bus.clone(),
+            policy: Arc::clone(&policy),
+            counters: Arc::clone(&counters),
+        };
         Self {
             bus,
             policy,
             memory,
             counters,
+            burial,
             logs: LruCache::new(CACHED_LOGS),
         }
     }
 
-    async fn take(&mut self, delivery: &Delivery) -> Result<(), Retry> {
+    async fn take(&mut self, delivery: &Delivery) -> Result<(), Trouble> {
         let position = Position {
             epoch: self.bus.epoch(),
             sequence: delivery.stream_sequence,
         };
         let (input, traceparent) = match decode_input(&delivery.payload, position) {
             Ok(decoded) => decoded,
-            Err(error) => return self.bury_undecodable(delivery, position, &error).await,
+            Err(error) => {
+                let undecodable = Rejection {
+                    code: "undecodable",
+                    text: crate::error_chain::Chain(&error).to_string(),
+                };
+                return self.bury(delivery, &undecodable).await;
+            }
         };
+        let (subjects, subject) = (self.bus.subjects(), &delivery.subject);
+        if let Some(text) = subjects::misrouted(subjects, subject, &input.call, &input.kind) {
+            let code = "misrouted";
+            return self.bury(delivery, &Rejection { code, text }).await;
+        }
         self.route(delivery, &input, traceparent.as_deref()).await
     }
 
@@ -110,31 +124,37 @@ impl Worker {
         delivery: &Delivery,
         input: &Input,
         traceparent: Option<&str>,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         let log_id = input.call.as_str();
         let mut loaded = match self.logs.pop(log_id) {
             Some(cached) => cached,
             None => match self.bus.load(log_id).await {
                 Err(error @ LogError::Unreadable { .. }) => {
-                    return self.bury_for_log(delivery, &error).await;
+                    return self.burial.bury_for_log(delivery, &error).await;
                 }
                 other => other?,
             },
         };
+        let mut is_truth = false;
         for _ in 0..COMMIT_TRIES_MAX {
             let log = loaded.log.as_ref();
+            if burial::is_buried(log, delivery, input) {
+                return self.settled(loaded, |counters| &counters.duplicate);
+            }
             let found = match lookup_number(log, input) {
                 Some(number) => self.memory.find(number).await?,
                 None => Found::default(),
             };
-            let (event, counter) = match apply(log, input, &found.facts, &self.policy) {
+            let event = match apply(log, input, &found.facts, &self.policy) {
                 Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
                 Outcome::Late => return self.settled(loaded, |counters| &counters.late),
-                Outcome::Rejected(rejection) => {
-                    self.park(delivery, &rejection).await?;
-                    let event = reject(log, input, &rejection, &self.policy);
-                    (event, counter(|counters| &counters.dead_letters))
+                // What is kept in memory may be behind, and a letter is not taken back.
+                Outcome::Rejected(_) if !is_truth => {
+                    loaded = self.bus.load_from_leader(log_id).await?;
+                    is_truth = true;
+                    continue;
                 }
+                Outcome::Rejected(rejection) => return self.bury(delivery, &rejection).await,
                 Outcome::Applied { event, claim } => {
                     if let Some(claim) = &claim {
                         match self.memory.claim(&found, claim, input.received_at).await {
@@ -143,7 +163,7 @@ impl Worker {
                             Err(error) => return Err(error.into()),
                         }
                     }
-                    (*event, counter(|counters| &counters.applied))
+                    *event
                 }
             };
             match self.bus.commit(&event, traceparent, loaded.last).await {
@@ -154,7 +174,7 @@ impl Worker {
                             log: Some(event.log),
                             last,
                         },
-                        counter,
+                        |counters| &counters.applied,
                     );
                 }
                 Err(publish::Error::Envelope(error)) => {
@@ -162,7 +182,7 @@ impl Worker {
                         code: "too-large",
                         text: error.to_string(),
                     };
-                    return self.park(delivery, &rejection).await;
+                    return self.bury(delivery, &rejection).await;
                 }
                 Err(error @ publish::Error::Refused { .. }) => return Err(error.into()),
                 // The event may be in the log, ours or another's: only the log knows.
@@ -172,141 +192,35 @@ impl Worker {
                 }
             }
         }
-        Err(Retry(format!(
+        Err(Trouble::Own(format!(
             "lost {COMMIT_TRIES_MAX} races for the log of {log_id}"
         )))
+    }
+
+    /// Puts an input into the dead letters and tells its call, whose log stands differently then.
+    async fn bury(&mut self, delivery: &Delivery, rejection: &Rejection) -> Result<(), Trouble> {
+        let loaded = self.burial.bury(delivery, rejection, Turn::Own).await?;
+        self.remember(loaded);
+        Ok(())
     }
 
     fn settled(
         &mut self,
         loaded: Loaded,
         counter: impl Fn(&Counters) -> &AtomicU64,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         counter(&self.counters).fetch_add(1, Ordering::Relaxed);
-        if let Some(log) = &loaded.log {
+        self.remember(Some(loaded));
+        Ok(())
+    }
+
+    fn remember(&mut self, loaded: Option<Loaded>) {
+        if let Some(loaded) = loaded
+            && let Some(log) = &loaded.log
+        {
             self.logs.put(log.id().to_owned(), loaded);
         }
-        Ok(())
     }
-
-    async fn park(&self, delivery: &Delivery, rejection: &Rejection) -> Result<(), Retry> {
-        warn!(
-            stream_sequence = delivery.stream_sequence,
-            code = rejection.code,
-            reason = %rejection.text,
-            "input goes to the dead letters"
-        );
-        let letter = DeadLetter {
-            role: "router",
-            code: rejection.code,
-            reason: &rejection.text,
-            id: &format!("{} {}", self.bus.epoch(), delivery.stream_sequence),
-            subject: &delivery.subject,
-            attempts: delivery.attempt,
-            headers: Some(&delivery.headers),
-            payload: delivery.payload.clone(),
-        };
-        self.bus.park(letter).await?;
-        Ok(())
-    }
-
-    /// What cannot be read still belongs to the call that its subject names.
-    async fn bury_undecodable(
-        &mut self,
-        delivery: &Delivery,
-        position: Position,
-        error: &envelope::Error,
-    ) -> Result<(), Retry> {
-        let rejection = Rejection {
-            code: "undecodable",
-            text: crate::error_chain::Chain(error).to_string(),
-        };
-        let named = subjects::call_of_input(&delivery.subject);
-        let id = EventId::parse(&format!(
-            "ev_poison-{}-{}",
-            position.epoch, position.sequence
-        ));
-        let (Some(call), Ok(id)) = (named, id) else {
-            self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
-            return self.park(delivery, &rejection).await;
-        };
-        self.park(delivery, &rejection).await?;
-        let input = Input {
-            id,
-            call,
-            position,
-            happened_at: None,
-            received_at: delivery.stored_at,
-            source_sequence: None,
-            // Never applied: it only carries the place of what could not be read.
-            kind: InputKind::Ringing,
-        };
-        self.tell_of_error(delivery, &input, &rejection).await
-    }
-
-    async fn tell_of_error(
-        &mut self,
-        delivery: &Delivery,
-        input: &Input,
-        rejection: &Rejection,
-    ) -> Result<(), Retry> {
-        let log_id = input.call.as_str();
-        let mut loaded = match self.bus.load_from_leader(log_id).await {
-            Err(error @ LogError::Unreadable { .. }) => {
-                return self.bury_for_log(delivery, &error).await;
-            }
-            other => other?,
-        };
-        for _ in 0..COMMIT_TRIES_MAX {
-            if loaded
-                .log
-                .as_ref()
-                .is_some_and(|log| log.progress().has(&input.id, input.position))
-            {
-                return self.settled(loaded, |counters| &counters.duplicate);
-            }
-            let event = reject(loaded.log.as_ref(), input, rejection, &self.policy);
-            match self.bus.commit(&event, None, loaded.last).await {
-                Ok(last) => {
-                    return self.settled(
-                        Loaded {
-                            log: Some(event.log),
-                            last,
-                        },
-                        |counters| &counters.dead_letters,
-                    );
-                }
-                Err(publish::Error::Conflict { .. } | publish::Error::Unclear { .. }) => {
-                    loaded = self.bus.load_from_leader(log_id).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Retry(format!(
-            "lost {COMMIT_TRIES_MAX} races for the log of {log_id}"
-        )))
-    }
-
-    /// A log whose last event this program cannot read (a newer router wrote it, or somebody who
-    /// should not have) must not be written to: its sequence is unknown.
-    async fn bury_for_log(&self, delivery: &Delivery, error: &LogError) -> Result<(), Retry> {
-        error!(error = %crate::error_chain::Chain(error), "a log cannot be continued");
-        self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
-        let text = crate::error_chain::Chain(error).to_string();
-        self.park(
-            delivery,
-            &Rejection {
-                code: "unreadable-log",
-                text,
-            },
-        )
-        .await
-    }
-}
-
-/// Fixes the type of a counter's selector.
-fn counter(select: fn(&Counters) -> &AtomicU64) -> fn(&Counters) -> &AtomicU64 {
-    select
 }
 
 fn tell(event: &Event, input: &Input) {
