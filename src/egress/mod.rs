@@ -5,6 +5,7 @@
 //! whether it did. So the intent record is written before anything leaves, a record that says
 //! `sending` is never sent again, and whatever is not certainly unsent ends as `unknown`.
 
+mod burial;
 mod health;
 mod intent;
 mod outcome;
@@ -16,7 +17,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use crate::bus::{Bus, bucket, consume, subjects};
+use crate::bus::{Bus, advisory, bucket, consume, subjects};
 use crate::domain::ids::AgentId;
 use crate::supervise::Supervisor;
 
@@ -88,6 +89,10 @@ impl Egress {
                 Ok(())
             });
         }
+        let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
+        tasks.critical("egress advisories", async move {
+            advisory::run(&bus, &stop, worker).await
+        });
         let (bus, health, server, stop) = (
             self.bus.clone(),
             self.health.clone(),
