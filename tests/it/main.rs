@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
+mod dead_letters;
 mod harness;
 mod permissions;
 mod provision;
