@@ -22,6 +22,7 @@ pub mod service;
 pub mod streams;
 pub mod subjects;
 pub mod trouble;
+pub mod unreadable;
 pub mod version;
 
 mod connection;

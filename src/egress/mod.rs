@@ -17,7 +17,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use crate::bus::{Bus, advisory, bucket, consume, subjects};
+use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
 use crate::domain::ids::AgentId;
 use crate::supervise::Supervisor;
 
@@ -92,6 +92,12 @@ impl Egress {
         let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
         tasks.critical("egress advisories", async move {
             advisory::run(&bus, &stop, worker).await
+        });
+        let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
+        tasks.critical("egress unreadable commands", async move {
+            let consumers = vec![subjects::CONSUMER_EGRESS.to_owned()];
+            unreadable::run(&bus, &stop, consumers, worker).await;
+            Ok(())
         });
         let (bus, health, server, stop) = (
             self.bus.clone(),

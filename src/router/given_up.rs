@@ -13,6 +13,7 @@ use crate::bus::trouble::Trouble;
 use crate::domain::Rejection;
 use crate::domain::input::Position;
 
+#[derive(Clone)]
 pub(super) struct GivenUpInputs(pub Burial);
 
 impl GivenUp for GivenUpInputs {
