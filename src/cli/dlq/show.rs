@@ -102,9 +102,11 @@ where
         (stream, _) => stream,
     };
     say("from", place);
-    say("stored", text(dead_letter::STORED_AT));
+    // Digits of a second, or of a trace, are no phone number.
+    let plain = |name| letter.header(name).map(clean);
+    say("stored", plain(dead_letter::STORED_AT));
     say("attempts", text(dead_letter::ATTEMPTS));
-    say("trace", text(dead_letter::TRACEPARENT));
+    say("trace", plain(dead_letter::TRACEPARENT));
     let originals: Vec<&(String, String)> = letter
         .headers
         .iter()
@@ -182,6 +184,7 @@ mod tests {
                 header("Voicebus-Original-Subject", "voice.in.16.CA1.ringing"),
                 header("Voicebus-Reason", "no number: +12015550142"),
                 header("Voicebus-Stream", "VOICE_IN"),
+                header("Voicebus-Stored-At", "2026-11-22T15:34:30.955555546+00:00"),
                 header("Voicebus-Stream-Sequence", "8"),
             ],
             body: Bytes::from_static(body),
@@ -201,6 +204,7 @@ mod tests {
         call      CA1
         subject   voice.in.16.CA1.ringing
         from      VOICE_IN 8
+        stored    2026-11-22T15:34:30.955555546+00:00
         attempts  1
 
         headers of the message
