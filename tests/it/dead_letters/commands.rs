@@ -3,6 +3,7 @@
 use tokio::process::Child;
 use voicebus::bus::server::User;
 use voicebus::cli::{Exit, dlq};
+use voicebus::domain::phone::E164;
 
 use super::Stage;
 use crate::harness::eventually;
@@ -71,4 +72,38 @@ async fn bad_commands_are_kept_and_whoever_asked_hears_of_it() {
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("give the command anew"), "{text}");
     assert_eq!(stage.letters().await.len(), 4);
+}
+
+/// The record of its number cannot be read, and never will be: trouble of this dial alone, and not
+/// a reason to try for ever.
+#[tokio::test]
+async fn a_dial_whose_trouble_does_not_pass_is_refused_for_good() {
+    let stage = Stage::set().await;
+    let _router = stage.router().await;
+    let _egress = egress(&stage).await;
+    let number = E164::parse("+12015550142").unwrap();
+    let key = stage.ingress.subjects().number_key(&number);
+    let writer = stage.connect(User::Egress).await;
+    let numbers = writer.jetstream().get_key_value("VOICE_NUMBER").await;
+    numbers.unwrap().put(key, "garbage".into()).await.unwrap();
+
+    let agent = stage.connect(User::Agent).await;
+    let dial = r#"{"to":"+12015550142","session":"agent:main:x"}"#;
+    let sent = agent.jetstream().publish("voice.cmd.dial.i-1", dial.into());
+    sent.await.unwrap().await.unwrap();
+    let refused = stage.told("i-1", "command.refused", 1).await;
+    let letter = stage.parked(1).await.remove(0);
+    assert_eq!(letter.reason, "exhausted");
+    assert_eq!(refused["data"]["command"]["code"], "exhausted");
+    let reason = refused["data"]["command"]["reason"].as_str().unwrap();
+    assert!(
+        reason.ends_with(&format!("(dead letter {})", letter.id)),
+        "{reason}"
+    );
+    assert_eq!(refused["data"]["command"]["to"], "+12015550142");
+    // The record is final: what comes later is not dialled.
+    let intents = writer.jetstream().get_key_value("VOICE_INTENT").await;
+    let record = intents.unwrap().get("i-1").await.unwrap().unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["state"]["state"], "refused");
 }

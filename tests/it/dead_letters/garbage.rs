@@ -2,9 +2,14 @@
 
 use serde_json::json;
 use tokio::time::Instant;
+use voicebus::bus::Bus;
 use voicebus::bus::server::User;
+use voicebus::domain::call::Log;
+use voicebus::domain::event::{Change, Event};
+use voicebus::domain::ids::EventId;
+use voicebus::domain::phone::E164;
 
-use super::{STALL_MAX, Stage, TRACE, input, ringing, said};
+use super::{STALL_MAX, Stage, TRACE, input, ringing, said, started};
 
 #[tokio::test]
 async fn garbage_is_kept_once_told_once_and_holds_up_nobody() {
@@ -96,6 +101,53 @@ async fn headers_of_garbage_are_kept_and_a_flood_of_them_is_no_obstacle() {
     );
     assert_eq!(letter.header("Voicebus-Headers-Cut"), Some("true"));
     stage.told("CA1", "error.occurred", 1).await;
+}
+
+/// The server takes anything for headers, and the client loses its connection over some. A status
+/// would be a word from the server, were it not cut out.
+#[tokio::test]
+async fn headers_that_are_none_hold_up_a_partition_for_a_moment_only() {
+    let stage = Stage::set().await;
+    let _routers = (stage.router().await, stage.router().await);
+    let subject = stage.subject("CA1", "ringing");
+    for (number, headers) in [
+        &b"NATS/1.0\r\nb\xff\xfed: x\r\n\r\n"[..],
+        b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut line = format!("HPUB {subject} {} {}\r\n", headers.len(), headers.len() + 4);
+        let mut bytes = std::mem::take(&mut line).into_bytes();
+        bytes.extend_from_slice(headers);
+        bytes.extend_from_slice(b"body\r\n");
+        stage.server.raw(User::Ingress, &bytes).await;
+        let begin = Instant::now();
+        let after = stage.neighbour("CA1");
+        stage
+            .input(&after, &format!("ev_{number}"), said(&number.to_string()))
+            .await;
+        stage.told(&after, "transcript.user", number + 1).await;
+        // A lost connection is a reason to look; the other is found by looking now and then.
+        let bound = if number == 0 {
+            STALL_MAX
+        } else {
+            STALL_MAX * 5
+        };
+        assert!(begin.elapsed() < bound, "{:?}", begin.elapsed());
+    }
+    let letters = stage.parked(2).await;
+    let found: Vec<&str> = letters
+        .iter()
+        .map(|letter| letter.reason.as_str())
+        .collect();
+    assert_eq!(found, ["bad-headers", "undecodable"]);
+    assert!(letters.iter().all(|letter| letter.body == "body"));
+    stage.told("CA1", "error.occurred", 2).await;
+    assert_eq!(
+        stage.story("CA1").await,
+        ["error.occurred", "error.occurred"]
+    );
 }
 
 #[tokio::test]
@@ -199,5 +251,37 @@ async fn inputs_wait_for_a_full_stream_and_are_not_given_up() {
         .change("VOICE_EVENT", |config| config.max_messages = -1)
         .await;
     stage.told("CA1", "state.ringing", 1).await;
+    assert!(stage.letters().await.is_empty());
+}
+
+/// A worker keeps logs in memory, and other workers write to them.
+#[tokio::test]
+async fn nothing_is_rejected_on_the_word_of_a_memory_that_is_behind() {
+    let stage = Stage::set().await;
+    let _router = stage.router().await;
+    stage.input("CA1", "ev_1", started("+12015550142")).await;
+    stage.told("CA1", "state.initiated", 1).await;
+
+    // Another router has learned that the number is another one.
+    let other = Bus::open(stage.connect(User::Router).await).await.unwrap();
+    let loaded = other.load_from_leader("CA1").await.unwrap();
+    let Some(Log::Call(mut call)) = loaded.log else {
+        panic!("no call");
+    };
+    call.number = Some(E164::parse("+12015550199").unwrap());
+    let id = EventId::parse("ev_other").unwrap();
+    call.progress = call.progress.next(&id, call.progress.position);
+    let event = Event {
+        id,
+        time: call.initiated_at.unwrap(),
+        change: Change::Ringing,
+        log: Log::Call(call),
+    };
+    other.commit(&event, None, loaded.last).await.unwrap();
+
+    // By what the first router remembers, this contradicts the beginning.
+    stage.input("CA1", "ev_2", started("+12015550199")).await;
+    stage.input("CA1", "ev_3", said("after")).await;
+    stage.told("CA1", "transcript.user", 1).await;
     assert!(stage.letters().await.is_empty());
 }

@@ -7,11 +7,14 @@ use voicebus::bus::letters::{Letter, Letters};
 use voicebus::bus::server::User;
 use voicebus::cli::{Exit, dlq};
 
+use crate::harness::within;
+
 use super::{STALL_MAX, Stage, ringing, said, started};
 
 async fn tool(stage: &Stage, user: User, words: &[&str]) -> (String, Exit) {
     let mut out = Vec::new();
-    let exit = dlq::run(stage.args(user, words), &mut out).await.unwrap();
+    let run = dlq::run(stage.args(user, words), &mut out);
+    let exit = within("the tool", run).await.unwrap();
     (String::from_utf8(out).unwrap(), exit)
 }
 
@@ -114,6 +117,26 @@ async fn an_input_that_is_rejected_again_becomes_one_letter_again() {
         .filter(|kind| *kind == "error.occurred")
         .count();
     assert_eq!(errors, 2, "{story:?}");
+}
+
+#[tokio::test]
+async fn garbage_that_is_redriven_twice_becomes_one_letter_more() {
+    let stage = Stage::set().await;
+    let _router = stage.router().await;
+    stage
+        .publish(&stage.subject("CA1", "ringing"), "garbage")
+        .await;
+    let first = stage.parked(1).await.remove(0);
+    redriven_late(&stage, &first).await;
+    stage.told("CA1", "error.occurred", 2).await;
+    redriven_late(&stage, &first).await;
+    stage.input("CA1", "ev_1", ringing()).await;
+    stage.told("CA1", "state.ringing", 1).await;
+    assert_eq!(stage.letters().await.len(), 2);
+    assert_eq!(
+        stage.story("CA1").await,
+        ["error.occurred", "error.occurred", "state.ringing"]
+    );
 }
 
 #[tokio::test]
