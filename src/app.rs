@@ -2,19 +2,23 @@
 //! stopped in order.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::bus::subjects::Subjects;
 use crate::bus::{self, Bus, Connection, streams};
-use crate::config::Config;
+use crate::config::{Config, SpoolDir};
 use crate::egress::{Egress, VoiceServer};
 use crate::http::operations::{self, Readiness};
 use crate::http::serve::Listener;
-use crate::ingress::{self, Ingress};
+use crate::ingress::spool::{Depth, Spool};
+use crate::ingress::{self, Ingress, committer};
 use crate::router::Router;
 use crate::supervise::Supervisor;
 
@@ -68,6 +72,7 @@ impl App {
     /// # Errors
     /// When NATS cannot be reached or is not provisioned.
     pub async fn add_router(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
+        let started = self.starting("router start");
         let bus = self.open(nats).await?;
         let router = Router::build(bus, self.config.policy.clone())
             .await
@@ -83,7 +88,9 @@ impl App {
         router
             .start(&mut self.tasks)
             .await
-            .context("router cannot start")
+            .context("router cannot start")?;
+        started.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Starts an egress. Whether the phone-call server is there does not matter for being ready:
@@ -92,16 +99,20 @@ impl App {
     /// # Errors
     /// When NATS cannot be reached or is not provisioned, or the server's URL cannot be used.
     pub async fn add_egress(&mut self, nats: &bus::Settings) -> anyhow::Result<()> {
+        let started = self.starting("egress start");
         let bus = self.open(nats).await?;
-        let server = VoiceServer::new(&self.config.voice_server).context("egress cannot start")?;
-        let agent = self.config.policy.agent.clone();
-        let egress = Egress::build(bus, server, agent)
+        let server = VoiceServer::new(&self.config.voice_server)
+            .context("egress cannot start")?
+            .in_time_zone(self.config.time_zone);
+        let egress = Egress::build(bus, server, &self.config.policy)
             .await
             .context("egress cannot start")?;
         egress
             .start(&mut self.tasks)
             .await
-            .context("egress cannot start")
+            .context("egress cannot start")?;
+        started.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Serves the ingress on a bound address.
@@ -113,7 +124,8 @@ impl App {
         nats: &bus::Settings,
         listener: Listener,
     ) -> anyhow::Result<()> {
-        let bus = self.open(nats).await?;
+        let spool = self.open_spool().await?;
+        let (bus, layout_is_remembered) = self.open_for_ingress(nats, spool.as_ref()).await?;
         let settings = ingress::Settings {
             event_tokens: self.config.event_tokens.clone(),
             command_tokens: self.config.command_tokens.clone(),
@@ -121,10 +133,90 @@ impl App {
             time_zone: self.config.time_zone,
             agent: self.config.policy.agent.clone(),
         };
-        let routes = ingress::routes(Ingress::new(bus, settings))
-            .merge(operations::routes(self.readiness()));
+        let options = committer::Options {
+            spool,
+            grouping: self.config.grouping,
+            layout_is_remembered,
+        };
+        let (ingress, committer) = Ingress::new(bus, settings, options, self.tasks.stop_token());
+        let gauge = ingress.gauge();
+        self.readiness
+            .require("spool", move || match gauge.stalled() {
+                None => Ok(()),
+                Some(why) => {
+                    let events = gauge.depth().map_or(0, |depth| depth.events);
+                    Err(format!(
+                        "{why}; events are still taken, {events} wait in the spool"
+                    ))
+                }
+            });
+        self.tasks.critical("committer", committer.run());
+        let routes = ingress::routes(ingress).merge(operations::routes(self.readiness()));
         self.serve("ingress", listener, routes);
         Ok(())
+    }
+
+    async fn open_spool(&self) -> anyhow::Result<Option<Spool>> {
+        let SpoolDir::At(dir) = self.config.spool_dir.clone() else {
+            return Ok(None);
+        };
+        let bounds = self.config.spool_bounds;
+        let opened = tokio::task::spawn_blocking(move || Spool::open(&dir, bounds)).await;
+        let spool = opened
+            .context("the spool could not be opened")?
+            .context("ingress cannot start")?;
+        let depth = spool.depth();
+        info!(dir = %spool.dir().display(), events = depth.events, bytes = depth.bytes, "spool opened");
+        Ok(Some(spool))
+    }
+
+    /// With a spool that knows the layout, events can be taken before NATS is there.
+    async fn open_for_ingress(
+        &mut self,
+        nats: &bus::Settings,
+        spool: Option<&Spool>,
+    ) -> anyhow::Result<(Bus, bool)> {
+        let Some(spool) = spool else {
+            return Ok((self.open(nats).await?, false));
+        };
+        let kept = spool.partitions().context("ingress cannot start")?;
+        let Some(partitions) = kept.and_then(NonZeroU32::new) else {
+            let bus = self.open(nats).await?;
+            spool
+                .keep_partitions(bus.subjects().partitions())
+                .context("ingress cannot start")?;
+            return Ok((bus, false));
+        };
+        let connection = match open_once(nats).await {
+            Ok(bus) => {
+                let found = bus.subjects().partitions();
+                if found == partitions.get() {
+                    self.watch(nats.role, bus.connection());
+                    return Ok((bus, false));
+                }
+                if spool.depth() != Depth::default() {
+                    let dir = spool.dir().to_owned();
+                    let kept = partitions.get();
+                    return Err(committer::Fatal::OtherDeployment { dir, kept, found }.into());
+                }
+                spool
+                    .keep_partitions(found)
+                    .context("ingress cannot start")?;
+                self.watch(nats.role, bus.connection());
+                return Ok((bus, false));
+            }
+            Err(error) => {
+                warn!(
+                    error = format!("{error:#}"),
+                    "NATS is away; events go to the spool until it is there"
+                );
+                bus::connect_later(nats).await?
+            }
+        };
+        self.watch(nats.role, &connection);
+        // Inputs need no salt, and only the router asks for the epoch.
+        let subjects = Subjects::new(partitions, Vec::new());
+        Ok((Bus::new(connection, subjects, 0), true))
     }
 
     /// Serves only `/live` and `/ready`, for a role without doors of its own.
@@ -155,23 +247,46 @@ impl App {
         result
     }
 
+    /// A role that is not ready before it has started.
+    fn starting(&self, name: &'static str) -> Arc<AtomicBool> {
+        let started = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&started);
+        self.readiness.require(name, move || {
+            if asked.load(Ordering::Relaxed) {
+                Ok(())
+            } else {
+                Err("not there yet".to_owned())
+            }
+        });
+        started
+    }
+
     async fn open(&mut self, nats: &bus::Settings) -> anyhow::Result<Bus> {
         let stop = self.tasks.stop_token();
         let bus = tokio::select! {
             () = stop.cancelled() => anyhow::bail!("stopped before NATS was there"),
             bus = open_patiently(nats) => bus?,
         };
-        let connection = bus.connection().clone();
+        self.watch(nats.role, bus.connection());
+        Ok(bus)
+    }
+
+    /// Ready only with this connection; closed with the process.
+    fn watch(&mut self, role: &'static str, connection: &Connection) {
+        let connection = connection.clone();
         self.connections.push(connection.clone());
-        self.readiness.require(nats.role, move || {
+        self.readiness.require(role, move || {
             if connection.is_connected() {
                 Ok(())
             } else {
                 Err("NATS is away".to_owned())
             }
         });
-        Ok(bus)
     }
+}
+
+async fn open_once(nats: &bus::Settings) -> anyhow::Result<Bus> {
+    Ok(Bus::open(bus::connect(nats).await?).await?)
 }
 
 /// Connects and reads the layout; tries again for a while, because NATS or its provisioning may be

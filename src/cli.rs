@@ -18,6 +18,7 @@ pub mod replay;
 pub mod tail;
 pub mod target;
 
+mod bench;
 mod confirm;
 mod outcome;
 mod provision;
@@ -81,6 +82,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Stand in for the phone-call server, and make calls; dials nobody
     Simulate(simulate::Args),
+    /// Measure what the bus costs on this machine
+    Bench(bench::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -131,6 +134,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
         Command::Replay(args) => tool(replay::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,
+        Command::Bench(args) => finish(bench::run(args).await),
         Command::Simulate(args) => {
             let stop = CancellationToken::new();
             supervise::stop_on_signals(stop.clone());

@@ -1,104 +1,35 @@
 //! Settings: the compiled-in defaults, a file, the environment, the command line; parsed once, all
 //! mistakes reported together.
 
+mod calls;
 mod file;
+mod mistakes;
+mod overrides;
 mod secret;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chrono_tz::Tz;
 
 use crate::bus;
-use crate::domain::ids::AgentId;
+use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
+use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
 use crate::http::auth::Tokens;
+use crate::ingress::committer::Grouping;
+use crate::ingress::spool;
 
 use file::Sections;
+pub use overrides::Overrides;
+
+pub use mistakes::Mistakes;
 
 /// The defaults, with the reason for each; also what a new configuration file starts from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
 /// Shortest token that is taken: 16 characters of a random generator cannot be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
-
-/// All that is wrong with the configuration.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<String>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {}:", count(self.0.len()))?;
-        for mistake in &self.0 {
-            write!(f, "\n  - {mistake}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Mistakes {}
-
-fn count(mistakes: usize) -> String {
-    if mistakes == 1 {
-        "a mistake".to_owned()
-    } else {
-        format!("{mistakes} mistakes")
-    }
-}
-
-/// What every role can be told on the command line or by environment.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Overrides {
-    /// Configuration file; see config/default.toml for all settings
-    #[arg(long, value_name = "FILE", env = "VOICEBUS_CONFIG", global = true)]
-    pub config: Option<PathBuf>,
-    /// Check the configuration, say what is wrong with it, and leave
-    #[arg(long)]
-    pub check_config: bool,
-    /// NATS server, several separated by commas; with it, `up` starts none of its own
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "VOICEBUS_NATS_URL",
-        hide_env_values = true
-    )]
-    pub nats_url: Option<String>,
-    /// User at the NATS server [default: the role's name]; its password comes from
-    /// VOICEBUS_NATS_PASSWORD or VOICEBUS_NATS_PASSWORD_FILE
-    #[arg(long, value_name = "USER", env = "VOICEBUS_NATS_USER")]
-    pub nats_user: Option<String>,
-    /// Credentials file of the NATS tools, instead of user and password
-    #[arg(long, value_name = "FILE", env = "VOICEBUS_NATS_CREDS")]
-    pub creds: Option<PathBuf>,
-    /// Where to listen for HTTP; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
-    pub listen: Option<String>,
-    /// The phone-call server
-    #[arg(long, value_name = "URL", env = "VOICEBUS_VOICE_SERVER")]
-    pub voice_server: Option<String>,
-    /// The OpenClaw agent that calls belong to
-    #[arg(long, value_name = "AGENT", env = "VOICEBUS_AGENT")]
-    pub agent: Option<String>,
-    /// Which calls share a session: per-phone, per-call or main
-    #[arg(long, value_name = "SCOPE", env = "VOICEBUS_SESSION_SCOPE")]
-    pub session_scope: Option<String>,
-    /// Time zone of times that come without one, for example Europe/Vienna
-    #[arg(long, value_name = "ZONE", env = "VOICEBUS_TIME_ZONE")]
-    pub time_zone: Option<String>,
-    /// Where `up` keeps its data
-    #[arg(long, value_name = "DIR", env = "VOICEBUS_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Where the nats-server of `up` listens; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", env = "VOICEBUS_NATS_LISTEN")]
-    pub nats_listen: Option<String>,
-    /// How much to log: error, warn, info, debug, trace, or a filter
-    #[arg(long, value_name = "LEVEL", env = "VOICEBUS_LOG")]
-    pub log: Option<String>,
-    /// How to log: text or json
-    #[arg(long, value_name = "FORMAT", env = "VOICEBUS_LOG_FORMAT")]
-    pub log_format: Option<String>,
-}
 
 /// What the configuration comes to.
 #[derive(Debug, Clone)]
@@ -120,6 +51,12 @@ pub struct Config {
     pub read_tokens: Tokens,
     /// The zone of times that come without one.
     pub time_zone: Tz,
+    /// Where accepted events are kept while NATS is away.
+    pub spool_dir: SpoolDir,
+    /// How much is kept there.
+    pub spool_bounds: spool::Bounds,
+    /// Whether events that wait together are stored together.
+    pub grouping: Grouping,
     /// How calls share sessions.
     pub policy: Policy,
     /// The phone-call server.
@@ -130,6 +67,17 @@ pub struct Config {
     pub nats_listen: SocketAddr,
     /// How to log.
     pub log: Log,
+}
+
+/// Where accepted events are kept while NATS is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpoolDir {
+    /// Nothing was said: `up` has one, a lone ingress does not.
+    Unsaid,
+    /// There shall be none.
+    Off,
+    /// There.
+    At(PathBuf),
 }
 
 /// How to log.
@@ -166,6 +114,11 @@ impl Config {
         )
     }
 
+    /// The defaults and `overrides`, for a run that must not depend on the environment.
+    pub fn without_environment(overrides: &Overrides) -> Result<Self, Mistakes> {
+        Self::assemble(overrides, None, |_| None, Vec::new())
+    }
+
     fn assemble(
         overrides: &Overrides,
         file: Option<&str>,
@@ -186,9 +139,19 @@ impl Config {
         let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
         let listen = setting("http", "listen", &overrides.listen);
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
+        let dir = overrides
+            .spool_dir
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let spool_dir = setting("events", "spool_dir", &dir);
+        let spool_mib = setting("events", "spool_size_max_mib", &None);
+        let spool_events = setting("events", "spool_events_max", &None);
+        let grouping = setting("events", "group_commit", &None);
         let agent = setting("sessions", "agent", &overrides.agent);
         let scope = setting("sessions", "scope", &overrides.session_scope);
+        let times = calls::Texts::take(|key| setting("calls", key, &None));
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
+        let own_numbers = setting("voice_server", "own_numbers", &overrides.own_numbers);
         let dir = overrides
             .data_dir
             .as_ref()
@@ -221,10 +184,22 @@ impl Config {
             "a time zone like Europe/Vienna",
             |text| text.parse::<Tz>().ok(),
         );
+        let spool = wanted.spool(spool_dir, spool_mib, spool_events);
+        let grouping =
+            wanted.parsed(
+                "events.group_commit",
+                grouping,
+                "auto or off",
+                |text| match text {
+                    "auto" => Some(Grouping::Auto),
+                    "off" => Some(Grouping::Off),
+                    _ => None,
+                },
+            );
         let agent = wanted.parsed(
             "sessions.agent",
             agent,
-            "an agent id ([A-Za-z0-9_-])",
+            &format!("an agent id ([A-Za-z0-9_-], at most {AGENT_LENGTH_MAX})"),
             |text| AgentId::parse(text).ok(),
         );
         let scope = wanted.parsed(
@@ -238,13 +213,26 @@ impl Config {
                 _ => None,
             },
         );
+        let times = times.read(&mut wanted);
         let voice_server = wanted.parsed(
             "voice_server.url",
             voice_server,
             "an http or https URL",
             |text| {
-                (text.starts_with("http://") || text.starts_with("https://"))
-                    .then(|| text.to_owned())
+                let url = text.parse::<reqwest::Url>().ok()?;
+                let fits = matches!(url.scheme(), "http" | "https")
+                    && url.query().is_none()
+                    && url.fragment().is_none();
+                fits.then(|| text.to_owned())
+            },
+        );
+        let own_numbers = wanted.parsed(
+            "voice_server.own_numbers",
+            own_numbers,
+            "numbers like +12015550100, separated by commas",
+            |text| {
+                let numbers = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+                numbers.map(|one| E164::parse(one).ok()).collect()
             },
         );
         let json = wanted.parsed("log.format", format, "text or json", |text| match text {
@@ -260,6 +248,20 @@ impl Config {
         let data_dir = wanted.parsed("up.data_dir", data_dir, "a folder", |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
         });
+        if nats_url.as_deref().is_some_and(|url| url.trim().is_empty()) {
+            wanted.mistakes.push(
+                "nats.url is empty; name a server, or leave it out and let `up` start one"
+                    .to_owned(),
+            );
+        }
+        if let Some(path) = &nats_credentials
+            && let Err(error) = std::fs::File::open(path)
+        {
+            wanted.mistakes.push(format!(
+                "nats.credentials names {}, which cannot be read: {error}",
+                path.display()
+            ));
+        }
         for (name, tokens) in [
             ("VOICEBUS_EVENT_TOKEN", &event_tokens),
             ("VOICEBUS_COMMAND_TOKEN", &command_tokens),
@@ -277,9 +279,13 @@ impl Config {
             listen,
             nats_listen,
             time_zone,
+            spool,
+            grouping,
             agent,
             scope,
+            times,
             voice_server,
+            own_numbers,
             json,
             filter,
             data_dir,
@@ -288,9 +294,13 @@ impl Config {
                 Some(listen),
                 Some(nats_listen),
                 Some(time_zone),
+                Some((spool_dir, spool_bounds)),
+                Some(grouping),
                 Some(agent),
                 Some(scope),
+                Some(times),
                 Some(voice_server),
+                Some(own_numbers),
                 Some(json),
                 Some(filter),
                 Some(data_dir),
@@ -305,7 +315,15 @@ impl Config {
                 command_tokens: tokens(&command_tokens),
                 read_tokens: tokens(&read_tokens),
                 time_zone,
-                policy: Policy { agent, scope },
+                spool_dir,
+                spool_bounds,
+                grouping,
+                policy: Policy {
+                    agent,
+                    scope,
+                    times,
+                    own_numbers,
+                },
                 voice_server,
                 data_dir,
                 nats_listen,
@@ -313,6 +331,16 @@ impl Config {
             }),
             _ => Err(Mistakes(mistakes)),
         }
+    }
+
+    /// The same with a spool in the data directory, unless something else was said.
+    #[must_use]
+    pub fn with_spool(&self) -> Self {
+        let mut config = self.clone();
+        if config.spool_dir == SpoolDir::Unsaid {
+            config.spool_dir = SpoolDir::At(config.data_dir.join("spool"));
+        }
+        config
     }
 
     /// How a role connects to NATS.
@@ -358,6 +386,37 @@ impl Wanted<'_> {
                 .push(format!("{name} is `{text}`, but must be {wanted}"));
         }
         value
+    }
+
+    fn spool(
+        &mut self,
+        dir: Option<String>,
+        mib_max: Option<String>,
+        events_max: Option<String>,
+    ) -> Option<(SpoolDir, spool::Bounds)> {
+        let number = |text: &str| text.parse().ok().filter(|number: &u64| *number > 0);
+        let mib_max = self.parsed(
+            "events.spool_size_max_mib",
+            mib_max,
+            "a number from 1 on",
+            |text| number(text)?.checked_mul(1024 * 1024),
+        );
+        let events_max = self.parsed(
+            "events.spool_events_max",
+            events_max,
+            "a number from 1 on",
+            number,
+        );
+        let dir = match dir {
+            None => SpoolDir::Unsaid,
+            Some(dir) if dir.is_empty() => SpoolDir::Off,
+            Some(dir) => SpoolDir::At(PathBuf::from(dir)),
+        };
+        let bounds = spool::Bounds {
+            bytes_max: mib_max?,
+            events_max: events_max?,
+        };
+        Some((dir, bounds))
     }
 
     fn address(&mut self, name: &str, text: Option<String>) -> Option<SocketAddr> {

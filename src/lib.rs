@@ -1,6 +1,7 @@
 //! voicebus: the event router between a phone-call server and OpenClaw.
 
 pub mod app;
+pub mod bench;
 pub mod bus;
 pub mod cli;
 pub mod config;

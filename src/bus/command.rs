@@ -82,7 +82,7 @@ impl Bus {
         wait: Duration,
     ) -> Result<Outcome, Error> {
         // Listening comes first: the outcome may be there before the acknowledgement.
-        let listen = format!("voice.event.{id}.*.command.*");
+        let listen = subjects::events_of_command(id);
         let mut outcomes = self
             .connection()
             .client()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// How long any request to JetStream may take before its outcome counts as unknown. Twice a slow
 /// disk flush; the senders of events wait 5 s at most.
@@ -89,7 +90,7 @@ pub struct Connection {
 
 #[derive(Default)]
 struct Watch {
-    connected: AtomicBool,
+    connected: watch::Sender<bool>,
     disconnects: AtomicU64,
     denials: AtomicU64,
     closing: AtomicBool,
@@ -119,7 +120,14 @@ impl Connection {
     /// Whether the server is there at the moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.watch.connected.load(Ordering::Relaxed)
+        *self.watch.connected.borrow()
+    }
+
+    /// Waits until the server is away; at once when it is.
+    pub async fn lost(&self) {
+        let mut connected = self.watch.connected.subscribe();
+        // The sender lives as long as `self`.
+        connected.wait_for(|connected| !connected).await.ok();
     }
 
     /// How often the connection was lost.
@@ -151,10 +159,23 @@ impl Connection {
 /// # Errors
 /// When the first connection does not come about.
 pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
+    open(settings, false).await
+}
+
+/// Returns at once with a connection that is away until the server is found: for a role that has
+/// something to do without.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub async fn connect_later(settings: &Settings) -> Result<Connection, Error> {
+    open(settings, true).await
+}
+
+async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
     let watch = Arc::new(Watch::default());
     let seen = Arc::clone(&watch);
     let role = settings.role;
-    let options = async_nats::ConnectOptions::new()
+    let mut options = async_nats::ConnectOptions::new()
         .name(format!("voicebus {role}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .reconnect_delay_callback(|attempts| {
@@ -165,11 +186,12 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
             observe(&seen, role, &event);
             async {}
         });
-    let options = if role == "observer" {
-        options
-    } else {
-        options.custom_inbox_prefix(format!("_INBOX_{role}"))
-    };
+    if later {
+        options = options.retry_on_initial_connect();
+    }
+    if role != "observer" {
+        options = options.custom_inbox_prefix(format!("_INBOX_{role}"));
+    }
     let options = match &settings.auth {
         // The client itself does nothing with a user in the URL.
         Auth::None => match user_in_url(&settings.url) {
@@ -199,7 +221,9 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
             role,
             reason: advice(error.kind()),
         })?;
-    watch.connected.store(true, Ordering::Relaxed);
+    if !later {
+        watch.connected.send_replace(true);
+    }
     let jetstream = jetstream::ContextBuilder::new()
         .timeout(REQUEST_TIMEOUT)
         .ack_timeout(REQUEST_TIMEOUT)
@@ -214,11 +238,11 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Error> {
 fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {
     match event {
         async_nats::Event::Connected => {
-            watch.connected.store(true, Ordering::Relaxed);
+            watch.connected.send_replace(true);
             tracing::info!(role, "connected to NATS");
         }
         async_nats::Event::Disconnected => {
-            watch.connected.store(false, Ordering::Relaxed);
+            watch.connected.send_replace(false);
             if watch.closing.load(Ordering::Relaxed) {
                 return;
             }

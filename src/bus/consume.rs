@@ -133,8 +133,9 @@ async fn settle<H: Handler>(message: Message, ack_wait: Duration, handler: &mut 
         return;
     };
     let mut work = std::pin::pin!(handler.handle(delivery));
-    let mut still_at_work = tokio::time::interval(ack_wait / 2);
-    still_at_work.tick().await;
+    // Not `interval`, whose first tick is for the next millisecond: every message would wait for it.
+    let pause = ack_wait / 2;
+    let mut still_at_work = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
     let disposition = loop {
         tokio::select! {
             disposition = &mut work => break disposition,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::consume::Delivery;
-use super::publish::{Error, Stored};
+use super::publish::{Error, Message, Stored};
 use super::{Bus, subjects};
 
 /// Who could not use it.
@@ -89,13 +89,43 @@ pub struct Verdict<'a> {
     pub traceparent: Option<&'a str>,
 }
 
+impl DeadLetter<'_> {
+    /// The letter as it is stored.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        self.with(Vec::new())
+    }
+
+    fn with(self, mut headers: Vec<(String, String)>) -> Message {
+        headers.extend(
+            [
+                (ROLE, self.role.to_owned()),
+                (REASON, shortened(&one_line(self.reason)).to_owned()),
+                (TIME, chrono::Utc::now().to_rfc3339()),
+                (ORIGINAL_SUBJECT, one_line(self.subject)),
+                (ATTEMPTS, self.attempts.to_string()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        if let Some(originals) = self.headers {
+            carry(&mut headers, originals);
+        }
+        Message {
+            subject: subjects::dead_letter(self.role, self.code),
+            id: format!("dlq {} {}", self.role, self.id),
+            headers,
+            payload: self.payload,
+        }
+    }
+}
+
 impl Bus {
     /// Parks a message that is in no stream.
     ///
     /// # Errors
     /// When VOICE_DLQ does not take it.
     pub async fn park(&self, letter: DeadLetter<'_>) -> Result<Stored, Error> {
-        self.store_letter(letter, HeaderMap::new()).await
+        self.store_message(&letter.into_message()).await
     }
 
     /// Parks a message of a stream. The number of the letter is the same each time.
@@ -108,21 +138,20 @@ impl Bus {
         delivery: &Delivery,
         verdict: Verdict<'_>,
     ) -> Result<Stored, Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(STREAM, stream);
-        headers.insert(
-            STREAM_SEQUENCE,
-            delivery.stream_sequence.to_string().as_str(),
-        );
-        headers.insert(STORED_AT, delivery.stored_at.to_rfc3339().as_str());
+        let sequence = delivery.stream_sequence.to_string();
+        let mut headers = vec![
+            (STREAM.to_owned(), stream.to_owned()),
+            (STREAM_SEQUENCE.to_owned(), sequence),
+            (STORED_AT.to_owned(), delivery.stored_at.to_rfc3339()),
+        ];
         if let Some(call) = verdict.call {
-            headers.insert(CALL, one_line(call).as_str());
+            headers.push((CALL.to_owned(), one_line(call)));
         }
         let trace = verdict
             .traceparent
             .or_else(|| header(&delivery.headers, TRACEPARENT));
         if let Some(trace) = trace {
-            headers.insert(TRACEPARENT, one_line(trace).as_str());
+            headers.push((TRACEPARENT.to_owned(), one_line(trace)));
         }
         let letter = DeadLetter {
             role: verdict.role,
@@ -134,25 +163,7 @@ impl Bus {
             headers: Some(&delivery.headers),
             payload: delivery.payload.clone(),
         };
-        self.store_letter(letter, headers).await
-    }
-
-    async fn store_letter(
-        &self,
-        letter: DeadLetter<'_>,
-        mut headers: HeaderMap,
-    ) -> Result<Stored, Error> {
-        headers.insert(ROLE, letter.role);
-        headers.insert(REASON, shortened(&one_line(letter.reason)));
-        headers.insert(TIME, chrono::Utc::now().to_rfc3339().as_str());
-        headers.insert(ORIGINAL_SUBJECT, one_line(letter.subject).as_str());
-        headers.insert(ATTEMPTS, letter.attempts.to_string().as_str());
-        if let Some(originals) = letter.headers {
-            carry(&mut headers, originals);
-        }
-        let subject = subjects::dead_letter(letter.role, letter.code);
-        let id = format!("dlq {} {}", letter.role, letter.id);
-        self.store_with(subject, &id, headers, letter.payload).await
+        self.store_message(&letter.with(headers)).await
     }
 }
 
@@ -194,7 +205,7 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 }
 
 /// Copies the message's own headers, as far as there is room: always the same ones.
-fn carry(headers: &mut HeaderMap, originals: &HeaderMap) {
+fn carry(headers: &mut Vec<(String, String)>, originals: &HeaderMap) {
     let mut all: Vec<(String, String)> = originals
         .iter()
         .flat_map(|(name, values)| values.iter().map(move |value| (name, value)))
@@ -206,15 +217,15 @@ fn carry(headers: &mut HeaderMap, originals: &HeaderMap) {
     for (name, value) in all {
         let size = name.len() + value.len() + 4;
         match (room.checked_sub(size), HeaderName::from_str(&name)) {
-            (Some(left), Ok(name)) => {
+            (Some(left), Ok(_)) => {
                 room = left;
-                headers.append(name, value);
+                headers.push((name, value));
             }
             (None, _) | (Some(_), Err(_)) => cut = true,
         }
     }
     if cut {
-        headers.insert(HEADERS_CUT, "true");
+        headers.push((HEADERS_CUT.to_owned(), "true".to_owned()));
     }
 }
 
@@ -265,26 +276,56 @@ mod tests {
         assert_eq!(name_of("VOICE_IN", &redriven), name);
     }
 
+    fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        let found = headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     #[test]
     fn headers_of_a_flood_are_cut_and_said_to_be() {
         let mut originals = HeaderMap::new();
         originals.insert("Nats-Msg-Id", "x");
-        let mut headers = HeaderMap::new();
+        let mut headers = Vec::new();
         carry(&mut headers, &originals);
-        assert_eq!(header(&headers, "Voicebus-Original-Nats-Msg-Id"), Some("x"));
-        assert_eq!(header(&headers, HEADERS_CUT), None);
+        assert_eq!(value(&headers, "Voicebus-Original-Nats-Msg-Id"), Some("x"));
+        assert_eq!(value(&headers, HEADERS_CUT), None);
         for n in 0..100_000 {
             originals.append(format!("h{n}"), "v");
         }
-        let mut headers = HeaderMap::new();
+        let mut headers = Vec::new();
         carry(&mut headers, &originals);
-        assert_eq!(header(&headers, HEADERS_CUT), Some("true"));
+        assert_eq!(value(&headers, HEADERS_CUT), Some("true"));
         let size: usize = headers
             .iter()
-            .flat_map(|(name, values)| values.iter().map(move |value| (name, value)))
-            .map(|(name, value)| name.to_string().len() + value.as_str().len() + 4)
+            .map(|(name, value)| name.len() + value.len() + 4)
             .sum();
         assert!(size <= HEADERS_BYTES_MAX + 100, "{size}");
+    }
+
+    #[test]
+    fn a_letter_that_waits_on_a_disk_says_the_same() {
+        let mut originals = HeaderMap::new();
+        originals.insert("X-Trouble", "yes");
+        let message = DeadLetter {
+            role: "ingress",
+            code: "unknown-type",
+            reason: "nobody\nknows it",
+            id: "ev_1",
+            subject: "/v3",
+            attempts: 1,
+            headers: Some(&originals),
+            payload: Bytes::new(),
+        }
+        .into_message();
+        assert_eq!(message.subject, "voice.dlq.ingress.unknown-type");
+        assert_eq!(message.id, "dlq ingress ev_1");
+        let value = |name| value(&message.headers, name);
+        assert_eq!(value(ROLE), Some("ingress"));
+        assert_eq!(value(REASON), Some("nobody knows it"));
+        assert!(value(TIME).is_some());
+        assert_eq!(value(ORIGINAL_SUBJECT), Some("/v3"));
+        assert_eq!(value(ATTEMPTS), Some("1"));
+        assert_eq!(value("Voicebus-Original-X-Trouble"), Some("yes"));
     }
 
     #[test]

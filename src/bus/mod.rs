@@ -6,6 +6,7 @@
 //! logged by [`connect`].
 
 pub mod advisory;
+pub mod batch;
 pub mod bucket;
 pub mod command;
 pub mod consume;
@@ -21,13 +22,17 @@ pub mod server;
 pub mod service;
 pub mod streams;
 pub mod subjects;
+pub mod timer;
+pub mod transcript;
 pub mod trouble;
 pub mod unreadable;
 pub mod version;
 
 mod connection;
 
-pub use connection::{Auth, Connection, Error, Settings, connect, without_secrets};
+pub use connection::{
+    Auth, Connection, Error, REQUEST_TIMEOUT, Settings, connect, connect_later, without_secrets,
+};
 
 use std::num::NonZeroU32;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::{self, context::PublishErrorKind, publish::PublishAck};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use thiserror::Error;
+use tokio::time::Instant;
 
 use super::connection::REQUEST_TIMEOUT;
 use super::envelope::{self, PROGRESS_HEADER};
@@ -15,6 +15,9 @@ use crate::domain::event::Event;
 
 /// Widens the expectation from the subject itself to a filter; async-nats has no name for it.
 const EXPECTED_LAST_SUBJECT_SEQUENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+/// async-nats waits [`REQUEST_TIMEOUT`] for the acknowledgement; the rest is for the way there.
+const PUBLISH_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_millis(500));
 
 /// `wrong last sequence` as a single server and a leader at rest say it.
 const WRONG_LAST_SEQUENCE: u64 = 10071;
@@ -28,8 +31,12 @@ const EVERYBODYS: [u64; 14] = [
     10118,
 ];
 
+/// What a cluster or a single server says about a message that is larger than the stream takes,
+/// and about headers that are.
+const NEVER: [u64; 2] = [10054, 10097];
+
 /// Why a publish has no good answer.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Somebody else committed to this log in the meantime; nothing was stored.
     #[error("another writer was first on `{subject}`")]
@@ -46,6 +53,14 @@ pub enum Error {
         reason: String,
         /// Whether others would be taken.
         of_this_message: bool,
+    },
+    /// The server refuses, and would refuse the same message again whatever happens.
+    #[error("JetStream will never take this message on `{subject}`: {reason}")]
+    Unacceptable {
+        /// Where.
+        subject: String,
+        /// What the server says.
+        reason: String,
     },
     /// It may or may not have been stored.
     #[error("no acknowledgement for `{subject}`: {reason}")]
@@ -65,13 +80,26 @@ impl Error {
     #[must_use]
     pub fn is_of_this_message(&self) -> bool {
         match self {
-            Self::Conflict { .. } | Self::Envelope(_) => true,
+            Self::Conflict { .. } | Self::Unacceptable { .. } | Self::Envelope(_) => true,
             Self::Refused {
                 of_this_message, ..
             } => *of_this_message,
             Self::Unclear { .. } => false,
         }
     }
+}
+
+/// A message that is to be stored, whole: it can be kept and sent again as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where.
+    pub subject: String,
+    /// Makes a repetition within the stream's duplicate window harmless.
+    pub id: String,
+    /// What goes beside the id.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub payload: Bytes,
 }
 
 /// A stored message.
@@ -90,23 +118,52 @@ impl Bus {
     /// # Errors
     /// See [`enum@Error`]; after [`Error::Unclear`] it is safe to publish again with the same id.
     pub async fn store(&self, subject: String, id: &str, payload: Bytes) -> Result<Stored, Error> {
-        self.store_with(subject, id, HeaderMap::new(), payload)
+        let message = Message {
+            subject,
+            id: id.to_owned(),
+            headers: Vec::new(),
+            payload,
+        };
+        self.store_message(&message).await
+    }
+
+    /// As [`Bus::store`].
+    ///
+    /// # Errors
+    /// See [`Error`]; after [`Error::Unclear`] it is safe to store it again.
+    pub async fn store_message(&self, message: &Message) -> Result<Stored, Error> {
+        self.store_by(message, Instant::now() + PUBLISH_TIMEOUT)
             .await
     }
 
-    pub(super) async fn store_with(
-        &self,
-        subject: String,
-        id: &str,
-        mut headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<Stored, Error> {
-        headers.insert(NATS_MESSAGE_ID, id);
-        let ack = publish(self.connection().jetstream(), &subject, headers, payload).await?;
-        Ok(Stored {
-            sequence: ack.sequence,
-            duplicate: ack.duplicate,
-        })
+    /// Stores a message, or gives up at `deadline`.
+    ///
+    /// # Errors
+    /// See [`Error`]; after [`Error::Unclear`] it is safe to store it again.
+    pub async fn store_by(&self, message: &Message, deadline: Instant) -> Result<Stored, Error> {
+        let Message {
+            subject, payload, ..
+        } = message;
+        let stored = async {
+            let headers = headers_of(message)?;
+            publish(
+                self.connection().jetstream(),
+                subject,
+                headers,
+                payload.clone(),
+            )
+            .await
+        };
+        match tokio::time::timeout_at(deadline, stored).await {
+            Ok(ack) => ack.map(|ack| Stored {
+                sequence: ack.sequence,
+                duplicate: ack.duplicate,
+            }),
+            Err(_elapsed) => Err(Error::Unclear {
+                subject: subject.clone(),
+                reason: "no answer in time".to_owned(),
+            }),
+        }
     }
 
     /// Commits an event to its log, which must still end with the stream sequence `last` (0: it
@@ -156,7 +213,7 @@ pub(super) async fn publish(
     };
     // async-nats waits for the acknowledgement with a time-out of its own; this one also covers
     // the way into its buffer, which is unbounded while the server is away.
-    match tokio::time::timeout(REQUEST_TIMEOUT + Duration::from_millis(500), published).await {
+    match tokio::time::timeout(PUBLISH_TIMEOUT, published).await {
         Ok(Ok(ack)) => Ok(ack),
         Ok(Err(error)) => Err(classify(subject, &error)),
         Err(_elapsed) => Err(Error::Unclear {
@@ -166,12 +223,39 @@ pub(super) async fn publish(
     }
 }
 
-fn classify(subject: &str, error: &jetstream::context::PublishError) -> Error {
+/// A message's own headers and its id. What was kept on a disk is checked like anything else that
+/// comes from outside: async-nats panics on a line break in a header that it is given unchecked.
+///
+/// # Errors
+/// [`Error::Unacceptable`] when one of them cannot be a header.
+pub(super) fn headers_of(message: &Message) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    let unfit = |name: &str| Error::Unacceptable {
+        subject: message.subject.clone(),
+        reason: format!("`{name}` cannot be a header"),
+    };
+    for (name, value) in &message.headers {
+        let value: HeaderValue = value.parse().map_err(|_| unfit(name))?;
+        let parsed: HeaderName = name.parse().map_err(|_| unfit(name))?;
+        headers.append(parsed, value);
+    }
+    let id: HeaderValue = message.id.parse().map_err(|_| unfit("Nats-Msg-Id"))?;
+    headers.insert(NATS_MESSAGE_ID, id);
+    Ok(headers)
+}
+
+pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) -> Error {
     let subject = subject.to_owned();
     if let Some(refusal) = refusal_of(error) {
         let code = refusal.error_code().0;
         if code == WRONG_LAST_SEQUENCE || code == WRONG_LAST_SEQUENCE_IN_FLIGHT {
             return Error::Conflict { subject };
+        }
+        if NEVER.contains(&code) {
+            return Error::Unacceptable {
+                subject,
+                reason: refusal.to_string(),
+            };
         }
         return Error::Refused {
             subject,
@@ -186,10 +270,9 @@ fn classify(subject: &str, error: &jetstream::context::PublishError) -> Error {
             reason: "no stream takes this subject; run `voicebus provision`".to_owned(),
             of_this_message: false,
         },
-        PublishErrorKind::MaxPayloadExceeded => Error::Refused {
+        PublishErrorKind::MaxPayloadExceeded => Error::Unacceptable {
             subject,
             reason: "the message is larger than the server takes".to_owned(),
-            of_this_message: true,
         },
         PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::TimedOut

@@ -2,16 +2,23 @@
 //!
 //! Requests and answers are JSON. A failure comes as `Nats-Service-Error` with a code like HTTP's.
 
+mod egress;
+
 use std::time::Duration;
 
+use async_nats::service::ServiceExt;
 use async_nats::service::endpoint::Endpoint;
-use async_nats::service::{Service, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+
+pub use async_nats::service::Service;
+pub use egress::{
+    ByCall, EgressStatus, Filled, PresenceAnswer, call_presence, egress_status, fill_transcript,
+};
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
 use super::{Bus, subjects};
@@ -103,18 +110,6 @@ pub struct CallsAnswer {
 pub struct ById {
     /// Its id or key.
     pub id: String,
-}
-
-/// How egress and the phone-call server are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EgressStatus {
-    /// `healthy`, `unhealthy` or `unreachable`.
-    pub voice_server: String,
-    /// The contract it speaks, as far as known: `v1`, `v2`, `v3`.
-    #[serde(default)]
-    pub voice_server_version: Option<String>,
-    /// Commands being worked on.
-    pub in_flight: usize,
 }
 
 /// Asks a service.
@@ -217,22 +212,6 @@ pub async fn session(bus: &super::Connection, key: &str) -> Result<Option<Sessio
         )
         .await,
     )
-}
-
-/// Asks egress how it is.
-///
-/// # Errors
-/// See [`enum@Error`].
-pub async fn egress_status(bus: &super::Connection) -> Result<EgressStatus, Error> {
-    let timeout = Duration::from_millis(500);
-    ask(
-        bus,
-        subjects::SERVICE_EGRESS_STATUS,
-        "egress",
-        &serde_json::json!({}),
-        timeout,
-    )
-    .await
 }
 
 /// Asks the router what became of a command; `None` when nothing is known or nobody answers.

@@ -3,6 +3,7 @@
 //! | subject | stream | what |
 //! |---|---|---|
 //! | `voice.in.<p>.<call>.<type>` | VOICE_IN | an accepted event, as it came |
+//! | `voice.timer.<call>.<name>` | VOICE_IN | a timer; fires as `voice.in.<p>.<call>.timer` |
 //! | `voicebus.commit.<call>.<session>.<kind>.<action>` | VOICE_EVENT | how the router commits; stored and republished as the next |
 //! | `voice.event.<call>.<session>.<kind>.<action>` | VOICE_EVENT | what happened: the public feed |
 //! | `voice.cmd.<verb>.<key>` | VOICE_CMD | what is asked |
@@ -21,9 +22,10 @@ use std::num::NonZeroU32;
 use sha2::{Digest, Sha256};
 
 use crate::domain::event::Event;
-use crate::domain::ids::{CallId, SessionKey};
+use crate::domain::ids::{CallId, IntentId, SessionKey};
 use crate::domain::input::InputKind;
 use crate::domain::phone::E164;
+use crate::domain::timer::Timer;
 
 /// The stream of accepted events.
 pub const STREAM_IN: &str = "VOICE_IN";
@@ -72,6 +74,11 @@ pub const SERVICE_DIAL: &str = "voice.svc.dial";
 pub const SERVICE_HANGUP: &str = "voice.svc.hangup";
 /// Asks egress how it and the phone-call server are.
 pub const SERVICE_EGRESS_STATUS: &str = "voice.svc.egress.status";
+
+/// Asks egress whether the phone-call server has a call.
+pub const SERVICE_EGRESS_CALL: &str = "voice.svc.egress.call";
+/// Asks egress to put what the phone-call server's history has of a call into the stream of inputs.
+pub const SERVICE_EGRESS_TRANSCRIPT: &str = "voice.svc.egress.transcript";
 
 /// What all subjects of one deployment share: the number of partitions and the salt, both fixed
 /// when VOICE_IN is made.
@@ -127,6 +134,12 @@ impl Subjects {
         )
     }
 
+    /// `voice.in.<p>.<call>.timer`: where the timers of a call fire.
+    #[must_use]
+    pub fn fired_timer(&self, call: &CallId) -> String {
+        format!("voice.in.{}.{call}.{TIMER}", self.partition(call))
+    }
+
     /// `voicebus.commit.<call>.<session>.<kind>.<action>`.
     #[must_use]
     pub fn commit(&self, event: &Event) -> String {
@@ -166,6 +179,9 @@ impl Subjects {
     }
 }
 
+/// The last token of the subject on which timers fire. Only the server itself writes there.
+const TIMER: &str = "timer";
+
 /// The last token of an input's subject.
 fn input_type(kind: &InputKind) -> &'static str {
     match kind {
@@ -176,7 +192,12 @@ fn input_type(kind: &InputKind) -> &'static str {
         InputKind::Utterance(_) => "transcript",
         InputKind::Audio(_) => "audio",
         InputKind::Context(_) => "context",
-        InputKind::Dialled { .. } | InputKind::Cancelled | InputKind::Command(_) => "command",
+        InputKind::Sync => "sync",
+        InputKind::Timer(_) => TIMER,
+        InputKind::Dialled { .. }
+        | InputKind::Cancelled
+        | InputKind::Command(_)
+        | InputKind::Recorded(_) => "command",
     }
 }
 
@@ -187,10 +208,36 @@ pub fn events_of(log_id: &str) -> String {
     format!("voice.event.{log_id}.>")
 }
 
+/// `voice.event.<call>.*.transcript.*`: what was said in one call.
+#[must_use]
+pub fn transcript_of(call: &CallId) -> String {
+    format!("voice.event.{call}.*.transcript.*")
+}
+
+/// `voice.timer.<call>.<name>`: one timer of a call.
+#[must_use]
+pub fn timer(call: &CallId, timer: Timer) -> String {
+    format!("voice.timer.{call}.{}", timer.name())
+}
+
+/// Whether an input's subject is where timers fire.
+#[must_use]
+pub fn is_timer(subject: &str) -> bool {
+    subject
+        .rsplit_once('.')
+        .is_some_and(|(_, kind)| kind == TIMER)
+}
+
 /// `voice.event.*.<session>.>`: one session.
 #[must_use]
 pub fn events_of_session(session_token: &str) -> String {
     format!("voice.event.*.{session_token}.>")
+}
+
+/// `voice.event.<intent>.*.command.*`: what becomes of one command.
+#[must_use]
+pub fn events_of_command(intent: &IntentId) -> String {
+    format!("voice.event.{intent}.*.command.*")
 }
 
 /// The durable consumer of a partition.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::{bucket, log, publish};
+use super::{bucket, log, publish, transcript};
 
 /// Tries of a message in trouble of its own.
 pub const TRIES_MAX: u32 = 5;
@@ -71,6 +71,13 @@ impl From<publish::Error> for Trouble {
         } else {
             Self::Wait(reason)
         }
+    }
+}
+
+impl From<transcript::Error> for Trouble {
+    /// A replica that lags behind catches up.
+    fn from(error: transcript::Error) -> Self {
+        Self::Wait(crate::error_chain::Chain(&error).to_string())
     }
 }
 

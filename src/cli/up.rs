@@ -1,6 +1,7 @@
 //! `voicebus up`: everything on one machine with one command.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::app::App;
-use crate::bus::server::{Places, Server, ServerConfig, User, locate};
+use crate::bus::server::{Held, Places, Restarts, Server, ServerConfig, User, locate};
 use crate::bus::{self, Auth, streams};
 use crate::config::Config;
 use crate::http::operations::Readiness;
@@ -20,6 +21,9 @@ use crate::http::serve::Listener;
 
 /// How long the roles may take until all are ready. A view over a long history is the slowest.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Its name in the data directory.
+const RUN_FILE: &str = "run.json";
 
 /// `run.json`: how tools find a running `up`. Holds the observer's password, so it is 0600.
 #[derive(Debug, Serialize)]
@@ -33,10 +37,14 @@ struct RunFile {
 }
 
 pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::new(config.with_spool());
     // Whatever can be found wrong without side effects is found first.
     let listener = Listener::bind(config.listen).await?;
     let http = format!("http://{}", listener.address());
     let nats = Nats::find(&config).await?;
+    // From a run that was killed: whoever waits for the file must not read the old one. The
+    // directory is ours by now.
+    remove_run_file(&config.data_dir.join(RUN_FILE));
     let result = run_on(&config, &nats, listener, &http, stop).await;
     nats.stop().await;
     result
@@ -56,8 +64,8 @@ async fn run_on(
     app.add_ingress(&nats.settings(config, User::Ingress), listener)
         .await?;
 
-    let run_file = config.data_dir.join("run.json");
-    let told = RunFile {
+    let run_file = config.data_dir.join(RUN_FILE);
+    let mut told = RunFile {
         pid: std::process::id(),
         http: http.to_owned(),
         nats: nats.url(config),
@@ -66,18 +74,30 @@ async fn run_on(
         version: env!("CARGO_PKG_VERSION"),
     };
     let (readiness, path) = (app.readiness(), run_file.clone());
-    let voice_server = config.voice_server.clone();
+    let (settings, mut restarts) = (Arc::clone(config), nats.restarts());
     let waiting = stop.clone();
     app.add_task("ready", async move {
         tokio::select! {
             () = waiting.cancelled() => return Ok(()),
             ready = wait_until_ready(&readiness) => ready?,
         }
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         write_run_file(&path, &told).with_context(|| format!("cannot write {}", path.display()))?;
-        greet(&told, &voice_server)?;
-        waiting.cancelled().await;
-        Ok(())
+        // Nobody may be reading; the work goes on all the same.
+        if let Err(error) = greet(&told, &settings) {
+            warn!(%error, "could not say that all is ready");
+        }
+        loop {
+            told.nats_pid = tokio::select! {
+                () = waiting.cancelled() => return Ok(()),
+                pid = next(&mut restarts) => Some(pid),
+            };
+            if let Err(error) = write_run_file(&path, &told) {
+                warn!(
+                    error = format!("{error:#}"),
+                    "the run file tells of a nats-server that is gone"
+                );
+            }
+        }
     });
     let result = app.run().await;
     remove_run_file(&run_file);
@@ -88,14 +108,16 @@ async fn run_on(
 enum Nats {
     /// Started and looked after by us.
     Ours(Box<Server>),
-    /// Somebody else's.
-    Theirs,
+    /// Somebody else's; only the data directory is ours.
+    Theirs { _held: Held },
 }
 
 impl Nats {
     async fn find(config: &Config) -> anyhow::Result<Self> {
         if config.nats_url.is_some() {
-            return Ok(Self::Theirs);
+            return Ok(Self::Theirs {
+                _held: Held::take(&config.data_dir)?,
+            });
         }
         let binary = locate(&Places::from_env(), |progress| info!("{progress}")).await?;
         let mut server = ServerConfig::new(binary, &config.data_dir);
@@ -108,14 +130,21 @@ impl Nats {
     fn url(&self, config: &Config) -> String {
         match self {
             Self::Ours(server) => server.url().to_owned(),
-            Self::Theirs => bus::without_secrets(&config.nats("observer").url),
+            Self::Theirs { .. } => bus::without_secrets(&config.nats("observer").url),
         }
     }
 
     fn pid(&self) -> Option<u32> {
         match self {
             Self::Ours(server) => server.pid(),
-            Self::Theirs => None,
+            Self::Theirs { .. } => None,
+        }
+    }
+
+    fn restarts(&self) -> Option<Restarts> {
+        match self {
+            Self::Ours(server) => Some(server.restarted_as()),
+            Self::Theirs { .. } => None,
         }
     }
 
@@ -129,7 +158,7 @@ impl Nats {
                     1,
                 )
             }
-            Self::Theirs => self.url(config),
+            Self::Theirs { .. } => self.url(config),
         }
     }
 
@@ -143,15 +172,22 @@ impl Nats {
                 },
                 role: user.name(),
             },
-            Self::Theirs => config.nats(user.name()),
+            Self::Theirs { .. } => config.nats(user.name()),
         }
     }
 
     async fn stop(self) {
         match self {
             Self::Ours(server) => server.stop().await,
-            Self::Theirs => {}
+            Self::Theirs { .. } => {}
         }
+    }
+}
+
+async fn next(restarts: &mut Option<Restarts>) -> u32 {
+    match restarts {
+        Some(restarts) => restarts.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -206,12 +242,12 @@ fn remove_run_file(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, path = %path.display(), "run file not removed");
+        warn!(%error, path = %path.display(), "run file not removed");
     }
 }
 
-/// What a person needs next.
-fn greet(told: &RunFile, voice_server: &str) -> anyhow::Result<()> {
+/// What a person needs next. The commands work as they stand, so they name what is not the default.
+fn greet(told: &RunFile, config: &Config) -> anyhow::Result<()> {
     let RunFile {
         http,
         nats,
@@ -227,20 +263,22 @@ fn greet(told: &RunFile, voice_server: &str) -> anyhow::Result<()> {
     )?;
     writeln!(out, "  state         {http}/status")?;
     writeln!(out, "  NATS          {nats}")?;
-    writeln!(out, "  voice server  {voice_server}")?;
+    writeln!(out, "  voice server  {}", config.voice_server)?;
     writeln!(out)?;
-    writeln!(out, "  watch calls   voicebus tail")?;
+    let dir = data_dir_option(&config.data_dir);
+    let places = simulate_options(http, &config.voice_server);
+    writeln!(out, "  watch calls   voicebus tail{dir}")?;
     writeln!(
         out,
         "  or            nats --server {observer} sub 'voice.event.>'"
     )?;
     writeln!(
         out,
-        "  make calls    voicebus simulate --calls 5   (dials nobody)"
+        "  make calls    voicebus simulate --calls 5{places}   (dials nobody)"
     )?;
     writeln!(
         out,
-        "  place a call  voicebus call +12015550123 --message 'Hello'"
+        "  place a call  voicebus call +12015550123 --message 'Hello'{dir}"
     )?;
     writeln!(
         out,
@@ -248,4 +286,64 @@ fn greet(told: &RunFile, voice_server: &str) -> anyhow::Result<()> {
     )?;
     out.flush()?;
     Ok(())
+}
+
+/// Where the tools find this `up`, unless they look there anyway.
+fn data_dir_option(dir: &Path) -> String {
+    if dir == Path::new(".voicebus") {
+        String::new()
+    } else {
+        format!(" --data-dir {}", quoted(&dir.display().to_string()))
+    }
+}
+
+/// How `simulate` takes the place of the voice server that was configured.
+fn simulate_options(http: &str, voice_server: &str) -> String {
+    let mut options = String::new();
+    if http != "http://127.0.0.1:8082" {
+        options.push_str(&format!(" --target {http}"));
+    }
+    let listen = voice_server
+        .strip_prefix("http://")
+        .map(|rest| rest.trim_end_matches('/'))
+        .filter(|address| *address != "127.0.0.1:8080");
+    // The stand-in serves on loopback only; a server elsewhere it cannot stand in for.
+    if let Some(listen) = listen.and_then(|text| text.parse::<SocketAddr>().ok())
+        && listen.ip().is_loopback()
+    {
+        options.push_str(&format!(" --listen {listen}"));
+    }
+    options
+}
+
+/// As a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_of_the_greeting_name_what_is_not_the_default() {
+        assert_eq!(data_dir_option(Path::new(".voicebus")), "");
+        assert_eq!(data_dir_option(Path::new("/srv/vb")), " --data-dir /srv/vb");
+        assert_eq!(
+            data_dir_option(Path::new("it's mine")),
+            r" --data-dir 'it'\''s mine'"
+        );
+        let of = simulate_options;
+        assert_eq!(of("http://127.0.0.1:8082", "http://127.0.0.1:8080"), "");
+        assert_eq!(
+            of("http://127.0.0.1:9", "http://127.0.0.1:7/"),
+            " --target http://127.0.0.1:9 --listen 127.0.0.1:7"
+        );
+        assert_eq!(of("http://127.0.0.1:8082", "https://voice.example"), "");
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::timer::Times;
 
 fn assemble(
     overrides: &Overrides,
@@ -19,6 +20,7 @@ fn the_defaults_are_a_configuration() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8082");
     assert_eq!(config.policy.scope, Scope::PerPhone);
     assert!(config.event_tokens.is_open());
+    assert_eq!(config.policy.times, Times::default());
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn the_environment_fills_values_of_the_file() {
 
 #[test]
 fn all_mistakes_are_reported_together() {
-    let file = "stray = 1\n[http]\nlisten = \"0.0.0.0:1\"\nport = \"2\"\n[sessions]\nscope = \"x\"\n[log]\nformat = 7";
+    let file = "stray = 1\n[http]\nlisten = \"0.0.0.0:1\"\nport = \"2\"\n[sessions]\nscope = \"x\"\n[calls]\nstale_after = \"25h\"\n[log]\nformat = 7";
     let error = assemble(
         &Overrides::default(),
         Some(file),
@@ -58,6 +60,7 @@ fn all_mistakes_are_reported_together() {
         "VOICEBUS_READ_TOKEN is shorter",
         "no setting http.port; [http] has listen",
         "sessions.scope is `x`",
+        "calls.stale_after is `25h`, but must be a time like",
         "log.format must be a text",
     ] {
         assert!(error.contains(part), "{part} is missing in: {error}");
@@ -85,4 +88,55 @@ fn secrets_are_not_shown() {
     )
     .unwrap();
     assert!(!format!("{config:?}").contains("hidden-value"));
+}
+
+#[test]
+fn only_up_has_a_spool_that_nobody_asked_for() {
+    let config = |file: &str| assemble(&Overrides::default(), Some(file), &[]).unwrap();
+    let unsaid = config("");
+    assert_eq!(unsaid.spool_dir, SpoolDir::Unsaid);
+    let of_up = unsaid.data_dir.join("spool");
+    assert_eq!(unsaid.with_spool().spool_dir, SpoolDir::At(of_up));
+    let off = config("[events]\nspool_dir = \"\"");
+    assert_eq!(off.with_spool().spool_dir, SpoolDir::Off);
+    let there = config("[events]\nspool_dir = \"/there\"");
+    assert_eq!(there.with_spool().spool_dir, SpoolDir::At("/there".into()));
+    assert_eq!(there.spool_bounds.bytes_max, 256 * 1024 * 1024);
+    assert_eq!(there.grouping, Grouping::Auto);
+}
+
+#[test]
+fn a_spool_without_room_is_a_mistake() {
+    let file =
+        "[events]\nspool_size_max_mib = \"0\"\nspool_events_max = \"many\"\ngroup_commit = \"on\"";
+    let error = assemble(&Overrides::default(), Some(file), &[]).unwrap_err();
+    for part in [
+        "events.spool_size_max_mib is `0`",
+        "events.spool_events_max is `many`",
+        "events.group_commit is `on`, but must be auto or off",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+}
+
+#[test]
+fn addresses_that_nobody_can_have_are_mistakes() {
+    for url in [
+        "http://",
+        "http://a b/",
+        "http://h:99999",
+        "ftp://h",
+        "http://h?x=1",
+    ] {
+        let overrides = Overrides {
+            voice_server: Some(url.into()),
+            nats_url: Some(String::new()),
+            creds: Some("/no/such/file".into()),
+            ..Overrides::default()
+        };
+        let error = assemble(&overrides, None, &[]).unwrap_err();
+        for part in ["voice_server.url", "nats.url is empty", "nats.credentials"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+    }
 }

@@ -1,18 +1,17 @@
 //! What is known of a call, or of a command: the state that the last event of a log carries.
 
-use std::collections::VecDeque;
+mod numbers;
+mod progress;
+
+pub use numbers::Numbers;
+pub use progress::{Progress, RECENT_INPUTS_MAX};
 
 use super::Timestamp;
 use super::command::Report;
-use super::ids::{CallId, EventId, IntentId};
-use super::input::{Direction, End, Position};
+use super::ids::{CallId, IntentId};
+use super::input::{Direction, End};
 use super::phone::E164;
 use super::session::Binding;
-
-/// Fingerprints of recent inputs kept per log. The real emitter displaces events by up to 12
-/// places and repeats them at once, so 32 catches its repeats with room; older repeats are caught
-/// by what they say.
-pub const RECENT_INPUTS_MAX: usize = 32;
 
 /// One log of the public feed: a call's, or a command's.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,62 +62,6 @@ pub struct CommandLog {
     pub at: Timestamp,
 }
 
-/// How far a log has come: the router's own bookkeeping.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Number of the last event, from 1, without a hole.
-    pub sequence: u64,
-    /// The last input that had an effect.
-    pub position: Position,
-    recent: VecDeque<u64>,
-}
-
-impl Progress {
-    /// Rebuilds the bookkeeping that an event carries.
-    #[must_use]
-    pub fn restore(
-        sequence: u64,
-        position: Position,
-        recent: impl IntoIterator<Item = u64>,
-    ) -> Self {
-        let mut recent: VecDeque<u64> = recent.into_iter().collect();
-        while recent.len() > RECENT_INPUTS_MAX {
-            recent.pop_front();
-        }
-        Self {
-            sequence,
-            position,
-            recent,
-        }
-    }
-
-    /// Fingerprints of the inputs that had an effect lately, oldest first.
-    pub fn recent(&self) -> impl Iterator<Item = u64> {
-        self.recent.iter().copied()
-    }
-
-    /// Whether an input had its effect already.
-    #[must_use]
-    pub fn has(&self, id: &EventId, position: Position) -> bool {
-        self.position.covers(position) || self.recent.contains(&id.fingerprint())
-    }
-
-    /// The bookkeeping after one more event.
-    #[must_use]
-    pub fn next(&self, id: &EventId, position: Position) -> Self {
-        let mut recent = self.recent.clone();
-        if recent.len() == RECENT_INPUTS_MAX {
-            recent.pop_front();
-        }
-        recent.push_back(id.fingerprint());
-        Self {
-            sequence: self.sequence + 1,
-            position,
-            recent,
-        }
-    }
-}
-
 /// What is known of one call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
@@ -146,6 +89,19 @@ pub struct Call {
     pub end: Option<(Timestamp, End)>,
     /// Utterances so far.
     pub utterances: u64,
+    /// Those of them that were fetched from the phone-call server's history.
+    pub backfilled: u64,
+    /// What its transcript was completed with, once it was.
+    pub completed: Option<Completed>,
+}
+
+/// How often the transcript of a call was completed, and when last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// How often, from 1.
+    pub revision: u64,
+    /// With how many utterances last.
+    pub utterances: u64,
 }
 
 impl Call {
@@ -165,6 +121,8 @@ impl Call {
             answered_at: None,
             end: None,
             utterances: 0,
+            backfilled: 0,
+            completed: None,
         }
     }
 
@@ -172,6 +130,13 @@ impl Call {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.initiated_at.is_some()
+    }
+
+    /// Whether its transcript has something that no `transcript.completed` has told of.
+    #[must_use]
+    pub fn awaits_completion(&self) -> bool {
+        self.completed
+            .is_none_or(|completed| completed.utterances != self.utterances)
     }
 }
 

@@ -4,6 +4,7 @@ use super::Timestamp;
 use super::call::Log;
 use super::ids::{EventId, SessionKey};
 use super::input::{AudioMark, Utterance};
+use super::transcript::Conversation;
 
 /// An event of the public feed, with the log as it stands after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub enum Change {
     Failed,
     /// Something was said.
     Said(Said),
+    /// The transcript is complete, as far as anybody can tell.
+    Completed(Box<Conversation>),
     /// The call moved to another session, because more became known about it.
     Rebound {
         /// The session it was in.
@@ -64,6 +67,8 @@ pub struct Said {
     pub source_sequence: Option<u64>,
     /// Whether it came after the end of the call.
     pub after_end: bool,
+    /// Whether it was fetched from the phone-call server's history, because nobody had sent it.
+    pub backfilled: bool,
 }
 
 impl Event {
@@ -77,6 +82,7 @@ impl Event {
             Change::Ended => ("state", "ended"),
             Change::Failed => ("state", "failed"),
             Change::Said(said) => ("transcript", said.utterance.speaker.as_str()),
+            Change::Completed(_) => ("transcript", "completed"),
             Change::Rebound { .. } => ("session", "rebound"),
             Change::Audio(AudioMark::Received) => ("audio", "received"),
             Change::Audio(AudioMark::Sent) => ("audio", "sent"),

@@ -46,6 +46,10 @@ pub enum Error {
     },
 }
 
+/// Longest agent id: with any call id it still makes a session key that can be read again.
+pub const AGENT_LENGTH_MAX: usize =
+    SESSION_KEY_LENGTH_MAX - ID_LENGTH_MAX - "agent::voice:call:".len();
+
 fn check_id(what: &'static str, text: &str) -> Result<(), Error> {
     if text.is_empty() {
         return Err(Error::Empty { what });
@@ -148,13 +152,6 @@ impl SessionKey {
         if text.is_empty() {
             return Err(Error::Empty { what: WHAT });
         }
-        if text.len() > SESSION_KEY_LENGTH_MAX {
-            return Err(Error::TooLong {
-                what: WHAT,
-                found: text.len(),
-                max: SESSION_KEY_LENGTH_MAX,
-            });
-        }
         let bad = text
             .chars()
             .position(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':')));
@@ -178,6 +175,14 @@ impl SessionKey {
             }
             _ => format!("agent:{agent}:{lower}"),
         };
+        // The key itself must fit, not what it was made of: it is parsed again wherever it is read.
+        if canonical.len() > SESSION_KEY_LENGTH_MAX {
+            return Err(Error::TooLong {
+                what: WHAT,
+                found: canonical.len(),
+                max: SESSION_KEY_LENGTH_MAX,
+            });
+        }
         Ok(Self(canonical))
     }
 
@@ -220,12 +225,20 @@ impl fmt::Display for SessionKey {
 pub struct AgentId(String);
 
 impl AgentId {
-    /// Parses an agent id, lower-cased: `[a-z0-9_-]{1,128}`.
+    /// Parses an agent id, lower-cased: `[a-z0-9_-]`, at most [`AGENT_LENGTH_MAX`].
     ///
     /// # Errors
     /// When the text is empty, too long or has any other character.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        check_id("agent id", text)?;
+        const WHAT: &str = "agent id";
+        check_id(WHAT, text)?;
+        if text.len() > AGENT_LENGTH_MAX {
+            return Err(Error::TooLong {
+                what: WHAT,
+                found: text.len(),
+                max: AGENT_LENGTH_MAX,
+            });
+        }
         Ok(Self(text.to_ascii_lowercase()))
     }
 
@@ -306,5 +319,23 @@ mod tests {
                 "{bad:?} was accepted"
             );
         }
+    }
+
+    #[test]
+    fn every_session_key_that_is_made_can_be_read_again() {
+        let agent = AgentId::parse(&"a".repeat(AGENT_LENGTH_MAX)).unwrap();
+        assert!(AgentId::parse(&"a".repeat(AGENT_LENGTH_MAX + 1)).is_err());
+        let call = CallId::parse(&"C".repeat(ID_LENGTH_MAX)).unwrap();
+        for key in [
+            SessionKey::per_call(&agent, &call),
+            SessionKey::per_phone(&agent, "123456789012345"),
+            SessionKey::main(&agent),
+        ] {
+            assert_eq!(SessionKey::parse(key.as_str(), &agent), Ok(key));
+        }
+        let longest = "s".repeat(SESSION_KEY_LENGTH_MAX - "agent:main:".len());
+        let key = SessionKey::parse(&longest, &self::agent()).unwrap();
+        assert_eq!(SessionKey::parse(key.as_str(), &self::agent()), Ok(key));
+        assert!(SessionKey::parse(&format!("{longest}s"), &self::agent()).is_err());
     }
 }

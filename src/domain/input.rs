@@ -4,6 +4,7 @@ use super::Timestamp;
 use super::command::Report;
 use super::ids::{CallId, EventId, IntentId, SessionKey};
 use super::phone::{E164, Party};
+use super::timer::Timer;
 
 /// One accepted event about one call, or one report about one command.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +70,12 @@ pub enum InputKind {
     Ended(End),
     /// Something was said.
     Utterance(Utterance),
+    /// The phone-call server's history has this; we may have it too.
+    Recorded(Recorded),
+    /// Somebody wants the transcript to be completed from the phone-call server's history.
+    Sync,
+    /// A timer of the call fired.
+    Timer(Timer),
     /// Audio went by; the audio itself is not here.
     Audio(AudioMark),
     /// The phone-call server took a dial command and gave this call its id.
@@ -202,6 +209,16 @@ pub struct Utterance {
     pub spoken_at: Option<Timestamp>,
     /// How sure the recogniser is, 0 to 1, where it says so.
     pub confidence: Option<f64>,
+}
+
+/// An utterance of the phone-call server's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// What was said.
+    pub utterance: Utterance,
+    /// The times of the like ones before it in the history; see
+    /// [`super::transcript::like_before`].
+    pub before: Vec<Option<Timestamp>>,
 }
 
 /// Whose words an utterance holds.

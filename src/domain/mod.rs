@@ -16,7 +16,9 @@
 //!
 //! An [`input::Input`] is what arrived. [`fn@apply`] holds it against what is known of the call and
 //! says what happened: at most one [`event::Event`]. Doing it again with the same input changes
-//! nothing, whenever and wherever that is. A wish to dial is a **command**; its log is kept under
+//! nothing, whenever and wherever that is. What must happen later (the transcript of the whole
+//! call, a look after a call that went silent) is a [`timer`], which comes back as an input of its
+//! own. A wish to dial is a **command**; its log is kept under
 //! its own id, because a refused wish never gets a call.
 
 pub mod call;
@@ -26,10 +28,12 @@ pub mod ids;
 pub mod input;
 pub mod phone;
 pub mod session;
+pub mod timer;
+pub mod transcript;
 
 mod apply;
 
-pub use apply::{Outcome, Rejection, apply, lookup_number, reject};
+pub use apply::{Known, Outcome, Rejection, Wanted, apply, reject, wanted};
 
 /// An instant, always UTC. The domain is handed times; it never asks for one.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -12,7 +12,8 @@
 use super::Timestamp;
 use super::ids::{AgentId, CallId, IntentId, SessionKey};
 use super::input::Direction;
-use super::phone::Party;
+use super::phone::{E164, Party};
+use super::timer::Times;
 use chrono::TimeDelta;
 
 /// How long after a dial its call and its second leg are looked for. The server gives up ringing
@@ -91,13 +92,17 @@ pub enum Scope {
     Main,
 }
 
-/// What a deployment says about sessions.
+/// What a deployment says about calls and their sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Whose sessions are made.
     pub agent: AgentId,
     /// Rule 5.
     pub scope: Scope,
+    /// How long what is waited for.
+    pub times: Times,
+    /// Our own numbers. A second leg may come "from" one of them; it is never a caller.
+    pub own_numbers: Vec<E164>,
 }
 
 /// A recent outbound dial, as remembered under the number that was dialled.
@@ -157,7 +162,12 @@ impl Claim {
                     dial.leg = Some(leg.clone());
                 }
             }
-            Self::Dialled(dial) => dials.push(dial.clone()),
+            Self::Dialled(dial) => {
+                let known = |other: &RecentDial| other.call.is_some() && other.call == dial.call;
+                if !dials.iter().any(known) {
+                    dials.push(dial.clone());
+                }
+            }
         }
         dials.retain(|dial| dial.is_recent(now));
         let surplus = dials.len().saturating_sub(DIALS_PER_NUMBER_MAX);
@@ -245,7 +255,11 @@ pub fn resolve(
         None => {}
     }
 
-    let number = party.and_then(Party::number);
+    // Nobody calls from our own number: such a leg belongs to a dial, and to none when two could be
+    // meant. A session of that number would hold the words of everybody whom we call.
+    let number = party
+        .and_then(Party::number)
+        .filter(|number| !policy.own_numbers.contains(number));
     let (key, rule) = match (number, &facts.link, policy.scope) {
         (Some(_), Some(linked), _) => (linked.clone(), Rule::Link),
         (_, _, Scope::Main) => (SessionKey::main(&policy.agent), Rule::Scope),
@@ -286,7 +300,6 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::phone::E164;
 
     fn agent() -> AgentId {
         AgentId::parse("main").unwrap()
@@ -308,6 +321,8 @@ mod tests {
         Policy {
             agent: agent(),
             scope,
+            times: Times::default(),
+            own_numbers: vec![E164::parse("+15005550006").unwrap()],
         }
     }
 
@@ -506,6 +521,28 @@ mod tests {
             at(1),
         );
         assert_eq!(second.binding.key, first.binding.key);
+    }
+
+    #[test]
+    fn a_leg_from_our_own_number_belongs_to_the_one_dial_under_way_and_else_to_nobody() {
+        let own = Party::Number(E164::parse("+15005550006").unwrap());
+        let leg = |dials: Vec<RecentDial>| {
+            let facts = Facts { dials, link: None };
+            let policy = policy(Scope::PerPhone);
+            resolve(
+                &id("rtc_1"),
+                Some(Direction::Inbound),
+                Some(&own),
+                &facts,
+                &policy,
+                at(1),
+            )
+            .binding
+        };
+        assert_eq!(leg(vec![dial("i1", None, None)]).key, key("asked-for"));
+        let two = leg(vec![dial("i1", None, None), dial("i2", None, None)]);
+        assert_eq!(two.key.as_str(), "agent:main:voice:call:rtc_1");
+        assert_eq!(leg(vec![]).key.as_str(), "agent:main:voice:call:rtc_1");
     }
 
     #[test]

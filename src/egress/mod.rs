@@ -7,6 +7,7 @@
 
 mod burial;
 mod health;
+mod history;
 mod intent;
 mod outcome;
 mod service;
@@ -19,6 +20,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
 use crate::domain::ids::AgentId;
+use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
 
 pub use health::{Health, VoiceServerState};
@@ -46,18 +48,17 @@ impl Egress {
     pub async fn build(
         bus: Bus,
         server: VoiceServer,
-        agent: AgentId,
+        policy: &Policy,
     ) -> Result<Self, bucket::Error> {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let worker =
-            worker::Worker::open(&bus, server.clone(), agent.clone(), Arc::clone(&in_flight))
-                .await?;
+            worker::Worker::open(&bus, server.clone(), policy, Arc::clone(&in_flight)).await?;
         Ok(Self {
             bus,
             server,
             worker,
             health: Health::default(),
-            agent,
+            agent: policy.agent.clone(),
             in_flight,
         })
     }
@@ -109,6 +110,14 @@ impl Egress {
             health.watch(&bus, &server, &stop).await;
             Ok(())
         });
-        service::start(&self.bus, &self.health, &self.agent, &self.in_flight, tasks).await
+        service::start(
+            &self.bus,
+            &self.health,
+            &self.server,
+            &self.agent,
+            &self.in_flight,
+            tasks,
+        )
+        .await
     }
 }

@@ -6,29 +6,39 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Health;
+use super::{Health, VoiceServer, history};
 use crate::bus::command::Error as CommandError;
 use crate::bus::envelope::{DialRequest, HangupRequest};
-use crate::bus::service::{Answer, EgressStatus, answer, endpoint, json, offer};
+use crate::bus::service::{
+    Answer, ByCall, EgressStatus, PresenceAnswer, Service, answer, endpoint, json, offer,
+};
 use crate::bus::{Bus, subjects};
-use crate::domain::ids::{AgentId, IntentId};
+use crate::domain::ids::{AgentId, CallId, IntentId};
 use crate::supervise::Supervisor;
 
 /// Requests waiting for an outcome at once, per endpoint.
 const CONCURRENCY: usize = 64;
+/// Questions to the phone-call server at once: it answers one after the other, and has calls to
+/// make.
+const CONCURRENCY_OF_READS: usize = 4;
 /// How long a request waits for the outcome when it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(20);
 
 pub(super) async fn start(
     bus: &Bus,
     health: &Health,
+    server: &VoiceServer,
     agent: &AgentId,
     in_flight: &Arc<AtomicUsize>,
     tasks: &mut Supervisor,
 ) -> anyhow::Result<()> {
-    let service = offer(bus, "voicebus-egress", "places and ends calls")
-        .await
-        .map_err(anyhow::Error::msg)?;
+    let service = offer(
+        bus,
+        "voicebus-egress",
+        "places and ends calls, and knows what the voice server knows of them",
+    )
+    .await
+    .map_err(anyhow::Error::msg)?;
     let service = Arc::new(service);
 
     let dial = endpoint(&service, "dial", subjects::SERVICE_DIAL)
@@ -74,10 +84,10 @@ pub(super) async fn start(
     let status = endpoint(&service, "status", subjects::SERVICE_EGRESS_STATUS)
         .await
         .map_err(anyhow::Error::msg)?;
-    let (health, in_flight, stop) = (health.clone(), Arc::clone(in_flight), tasks.stop_token());
+    let (known, in_flight, stop) = (health.clone(), Arc::clone(in_flight), tasks.stop_token());
     tasks.critical("egress service status", async move {
         answer(status, CONCURRENCY, &stop, |_request| {
-            let state = health.state();
+            let state = known.state();
             std::future::ready(json(&EgressStatus {
                 voice_server: state.as_str().to_owned(),
                 voice_server_version: state.version().map(str::to_owned),
@@ -87,7 +97,59 @@ pub(super) async fn start(
         .await;
         Ok(())
     });
+
+    offer_reads(&service, bus, health, server, tasks).await
+}
+
+/// What the phone-call server knows of a call.
+async fn offer_reads(
+    service: &Service,
+    bus: &Bus,
+    health: &Health,
+    server: &VoiceServer,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let call = endpoint(service, "call", subjects::SERVICE_EGRESS_CALL)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (known, voice_server, stop) = (health.clone(), server.clone(), tasks.stop_token());
+    tasks.critical("egress service call", async move {
+        answer(call, CONCURRENCY_OF_READS, &stop, |request| {
+            let (known, voice_server) = (known.clone(), voice_server.clone());
+            async move {
+                let call = by_call(&request)?;
+                let presence = history::presence(&voice_server, &known, &call).await;
+                json(&PresenceAnswer {
+                    presence: presence.as_str().to_owned(),
+                })
+            }
+        })
+        .await;
+        Ok(())
+    });
+
+    let transcript = endpoint(service, "transcript", subjects::SERVICE_EGRESS_TRANSCRIPT)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (bus, voice_server, stop) = (bus.clone(), server.clone(), tasks.stop_token());
+    tasks.critical("egress service transcript", async move {
+        answer(transcript, CONCURRENCY_OF_READS, &stop, |request| {
+            let (bus, voice_server) = (bus.clone(), voice_server.clone());
+            async move {
+                let call = by_call(&request)?;
+                json(&history::fill(&bus, &voice_server, &call).await?)
+            }
+        })
+        .await;
+        Ok(())
+    });
     Ok(())
+}
+
+fn by_call(request: &Bytes) -> Result<CallId, (u16, String)> {
+    let query: ByCall = serde_json::from_slice(request)
+        .map_err(|error| (400, format!("the request cannot be read: {error}")))?;
+    CallId::parse(&query.call).map_err(|error| (400, error.to_string()))
 }
 
 #[derive(Clone)]

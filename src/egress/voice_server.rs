@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
 
@@ -12,8 +13,11 @@ use super::wire::{HealthAnswer, PlaceCall};
 use crate::domain::command::Dial;
 use crate::domain::ids::CallId;
 
-/// Longest answer that is read; real ones are under 1 kB.
+/// Longest answer to a command that is read; real ones are under 1 kB.
 const ANSWER_SIZE_MAX: usize = 64 * 1024;
+/// Longest list that is read: v3 never forgets a call (some 150 bytes each), and a history holds
+/// hours of speech.
+const LIST_SIZE_MAX: usize = 16 * 1024 * 1024;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the server may take to place a call. It waits for its carrier without a time-out of
@@ -27,6 +31,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct VoiceServer {
     client: reqwest::Client,
     base: String,
+    time_zone: Tz,
 }
 
 /// Why there is no answer.
@@ -50,7 +55,7 @@ pub enum Error {
     #[error("the voice server's answer was lost")]
     Lost(#[source] reqwest::Error),
     /// The answer is longer than anything the server says.
-    #[error("the voice server's answer is longer than {ANSWER_SIZE_MAX} bytes")]
+    #[error("the voice server's answer is longer than anything it says")]
     TooLong,
 }
 
@@ -91,7 +96,18 @@ impl VoiceServer {
         Ok(Self {
             client,
             base: parsed.as_str().trim_end_matches('/').to_owned(),
+            time_zone: Tz::UTC,
         })
+    }
+
+    /// The same server, with the zone of its times: it does not say which that is.
+    #[must_use]
+    pub fn in_time_zone(self, time_zone: Tz) -> Self {
+        Self { time_zone, ..self }
+    }
+
+    pub(super) fn time_zone(&self) -> Tz {
+        self.time_zone
     }
 
     /// `POST /call`: rings a phone, each time.
@@ -122,6 +138,25 @@ impl VoiceServer {
         .await
     }
 
+    /// `GET /calls`: the calls that the server has.
+    pub(super) async fn list_calls(&self) -> Result<Answer, Error> {
+        self.read("calls").await
+    }
+
+    /// `GET /history/{id}/transcript`: what the server remembers of a call; v3 remembers nothing.
+    pub(super) async fn transcript(&self, call: &CallId) -> Result<Answer, Error> {
+        let call = utf8_percent_encode(call.as_str(), NON_ALPHANUMERIC);
+        self.read(&format!("history/{call}/transcript")).await
+    }
+
+    async fn read(&self, path: &str) -> Result<Answer, Error> {
+        let request = self
+            .client
+            .get(format!("{}/{path}", self.base))
+            .timeout(ASK_TIMEOUT);
+        send_for(request, LIST_SIZE_MAX).await
+    }
+
     /// `GET /health`: whether the server is well, and which version speaks.
     pub(super) async fn health(&self) -> Result<Option<&'static str>, Error> {
         let answer = send(
@@ -148,6 +183,10 @@ fn version(answer: &Answer) -> Option<&'static str> {
 }
 
 async fn send(request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+    send_for(request, ANSWER_SIZE_MAX).await
+}
+
+async fn send_for(request: reqwest::RequestBuilder, size_max: usize) -> Result<Answer, Error> {
     let mut response = request.send().await.map_err(|error| {
         // `is_connect` covers names, refused connections and TLS: no byte of the request was sent.
         if error.is_connect() || error.is_builder() {
@@ -159,7 +198,7 @@ async fn send(request: reqwest::RequestBuilder) -> Result<Answer, Error> {
     let status = response.status().as_u16();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Error::Lost)? {
-        if body.len() + chunk.len() > ANSWER_SIZE_MAX {
+        if body.len() + chunk.len() > size_max {
             return Err(Error::TooLong);
         }
         body.extend_from_slice(&chunk);

@@ -33,3 +33,35 @@ pub(super) struct HealthAnswer {
     #[serde(default)]
     pub tools_enabled: Option<bool>,
 }
+
+/// `GET /calls`. What else is in an entry differs from version to version.
+#[derive(Debug, Deserialize)]
+pub(super) struct CallsListed {
+    pub calls: Vec<ListedCall>,
+}
+
+/// One call of the list.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedCall {
+    /// One that no name was given to is listed with `null`.
+    pub call_id: serde_json::Value,
+    #[serde(default)]
+    pub status: Option<String>,
+}
+
+/// `GET /history/{id}/transcript`.
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryTranscript {
+    pub transcript: Vec<HistoryEntry>,
+}
+
+/// One entry of it.
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryEntry {
+    #[serde(default)]
+    pub timestamp: Option<String>,
+    #[serde(default)]
+    pub speaker: String,
+    #[serde(default)]
+    pub content: String,
+}

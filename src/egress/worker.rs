@@ -23,7 +23,7 @@ use crate::domain::command::{Dial, Reason, Report, Status, Verb};
 use crate::domain::ids::{AgentId, CallId, EventId, IntentId, SessionKey};
 use crate::domain::input::{Input, InputKind, Position};
 use crate::domain::phone::E164;
-use crate::domain::session::{Claim, RecentDial};
+use crate::domain::session::{Claim, Policy, RecentDial};
 
 /// The consumer's `ack_wait`, as `nats/consumers` has it.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -37,6 +37,7 @@ pub(super) struct Worker {
     pub(super) bus: Bus,
     server: VoiceServer,
     pub(super) agent: AgentId,
+    own_numbers: Vec<E164>,
     pub(super) intents: Intents,
     numbers: Bucket,
     in_flight: Arc<AtomicUsize>,
@@ -55,7 +56,7 @@ impl Worker {
     pub async fn open(
         bus: &Bus,
         server: VoiceServer,
-        agent: AgentId,
+        policy: &Policy,
         in_flight: Arc<AtomicUsize>,
     ) -> Result<Self, BucketError> {
         let intents = Intents::open(bus).await?;
@@ -63,7 +64,8 @@ impl Worker {
         Ok(Self {
             bus: bus.clone(),
             server,
-            agent,
+            agent: policy.agent.clone(),
+            own_numbers: policy.own_numbers.clone(),
             intents,
             numbers,
             in_flight,
@@ -374,7 +376,12 @@ impl Worker {
         dial: &Dial,
         change: impl Fn(&[RecentDial]) -> Option<Vec<RecentDial>>,
     ) -> Result<(), Trouble> {
-        for number in std::iter::once(&dial.to).chain(&dial.caller_id) {
+        // Which number the server shows when it is not told is its own affair; it is one of ours.
+        let shown = match &dial.caller_id {
+            Some(number) => std::slice::from_ref(number),
+            None => &self.own_numbers,
+        };
+        for number in std::iter::once(&dial.to).chain(shown) {
             self.change_dials_of(number, &change).await?;
         }
         Ok(())

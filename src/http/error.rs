@@ -17,6 +17,8 @@ pub struct Error {
     pub text: String,
     /// After how many seconds trying again makes sense, if it does.
     pub retry_after: Option<u32>,
+    /// The command that the request became, when it became one: its outcome can be asked for.
+    pub intent: Option<String>,
 }
 
 impl Error {
@@ -28,6 +30,16 @@ impl Error {
             code,
             text: text.into(),
             retry_after: None,
+            intent: None,
+        }
+    }
+
+    /// The same, about a command that was stored.
+    #[must_use]
+    pub fn about(self, intent: &str) -> Self {
+        Self {
+            intent: Some(intent.to_owned()),
+            ..self
         }
     }
 
@@ -39,6 +51,7 @@ impl Error {
             code,
             text: text.into(),
             retry_after: Some(1),
+            intent: None,
         }
     }
 }
@@ -47,12 +60,15 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         // `error` is where the replaced session bridge had its sentence, `detail` where the
         // replaced webhook bridge had it.
-        let body = json!({
+        let mut body = json!({
             "code": self.code,
             "error": self.text,
             "detail": self.text,
             "retry": self.retry_after.is_some(),
         });
+        if let Some(intent) = self.intent {
+            body["intent_id"] = intent.into();
+        }
         let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             response

@@ -1,6 +1,6 @@
 //! `/live` and `/ready`: what whoever keeps a role running asks for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,26 +11,29 @@ use serde_json::{Value, json};
 /// Says why something is not ready, or nothing.
 type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// What must hold before a process takes work.
+/// What must hold before a process takes work. Clones share their checks: a door that is opened
+/// early also tells of what is added later.
 #[derive(Clone, Default)]
 pub struct Readiness {
-    checks: Vec<(&'static str, Check)>,
+    checks: Arc<Mutex<Vec<(&'static str, Check)>>>,
 }
 
 impl Readiness {
     /// Adds a check; `check` says what is missing.
     pub fn require(
-        &mut self,
+        &self,
         name: &'static str,
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) {
-        self.checks.push((name, Arc::new(check)));
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.push((name, Arc::new(check)));
     }
 
     /// What is missing, by name.
     #[must_use]
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        self.checks
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks
             .iter()
             .filter_map(|(name, check)| check().err().map(|why| (*name, why)))
             .collect()

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::body::{ContentType, read};
+use super::committer::{self, Answer};
 use super::source::{
     NewEvent, Parked, Parsed, call_event as call_event_source, cloudevents as cloudevents_source,
 };
@@ -19,11 +20,14 @@ use super::source::{Source, forward as forward_source, json as strict_json, trac
 use super::{Ingress, source};
 use crate::bus::dead_letter::DeadLetter;
 use crate::bus::envelope::{self, encode_input};
-use crate::bus::publish;
-use crate::domain::ids::CallId;
+use crate::bus::publish::Message;
+use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::{Input, InputKind, Position};
 use crate::error_chain::Chain;
 use crate::http::Error;
+
+/// After so many seconds a full spool may have room again: a few of its rounds fit into them.
+const SPOOL_RETRY_SECONDS: u32 = 5;
 
 /// `POST /call-event`: the Python server's own emitter, for which exactly 200 counts.
 pub(super) async fn call_event(
@@ -84,7 +88,7 @@ pub(super) async fn cloudevents(
 }
 
 /// `POST /sync-transcript`: asks for the transcript of one call to be completed from the server's
-/// history. The request is checked and answered; nothing is fetched yet, and the answer says so.
+/// history. What that brings comes out on the public feed, so the answer tells of nothing yet.
 pub(super) async fn sync_transcript(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
@@ -111,7 +115,19 @@ pub(super) async fn sync_transcript(
         )
     };
     let call = ingress.counted(CallId::parse(call).map_err(bad))?;
-    debug!(call.id = %call, "transcript sync asked for");
+    let wish = format!("ev_sync-{}", uuid::Uuid::new_v4().simple());
+    let wish = NewEvent {
+        source: Source::CallEvent,
+        id: EventId::parse(&wish).map_err(bad)?,
+        call: call.clone(),
+        happened_at: None,
+        source_sequence: None,
+        kind: InputKind::Sync,
+        traceparent: None,
+    };
+    ingress
+        .publish(wish, traceparent_of(&headers), &Bytes::new())
+        .await?;
     Ok(Json(
         json!({ "success": true, "messagesInjected": 0, "callId": call.as_str() }),
     ))
@@ -120,17 +136,22 @@ pub(super) async fn sync_transcript(
 /// What became of an event.
 pub(super) struct Taken {
     id: String,
-    duplicate: bool,
+    answer: Answer,
     parked: bool,
 }
 
 impl Taken {
     fn answer(&self, says: &str) -> Value {
-        json!({
+        let duplicate = matches!(self.answer, Answer::Stored { duplicate: true });
+        let mut answer = json!({
             "status": if self.parked { "parked" } else { says },
             "eventId": self.id,
-            "duplicate": self.duplicate,
-        })
+            "duplicate": duplicate,
+        });
+        if self.answer == Answer::Spooled {
+            answer["spooled"] = json!(true);
+        }
+        answer
     }
 }
 
@@ -156,7 +177,7 @@ impl Ingress {
         }
     }
 
-    /// Stores an event. Its acknowledgement is what the sender's 200 stands for.
+    /// Stores an event. That it is on a disk is what the sender's 200 stands for.
     pub(super) async fn publish(
         &self,
         event: NewEvent,
@@ -179,19 +200,21 @@ impl Ingress {
         let encoded = encode_input(&input, event.source.as_str(), trace.as_deref(), body)
             .map_err(|error| too_large(&error));
         let payload = self.counted(encoded)?;
-        let subject = self.bus.subjects().input(&input.call, &input.kind);
-        let stored = self
-            .reachable()?
-            .store(subject, input.id.as_str(), payload)
-            .await;
-        let stored = stored.map_err(|error| self.not_stored(&error))?;
+        let message = Message {
+            subject: self.bus.subjects().input(&input.call, &input.kind),
+            id: input.id.to_string(),
+            headers: Vec::new(),
+            payload,
+        };
+        let lane = Some(input.call.to_string());
+        let answer = self.committed(lane, message).await?;
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        if stored.duplicate {
+        if answer == (Answer::Stored { duplicate: true }) {
             self.counters.duplicates.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Taken {
             id: input.id.to_string(),
-            duplicate: stored.duplicate,
+            answer,
             parked: false,
         })
     }
@@ -207,43 +230,58 @@ impl Ingress {
             headers: None,
             payload: body.clone(),
         };
-        let stored = self
-            .reachable()?
-            .park(letter)
-            .await
-            .map_err(|error| self.not_stored(&error))?;
+        let answer = self.committed(None, letter.into_message()).await?;
         self.counters.parked.fetch_add(1, Ordering::Relaxed);
         Ok(Taken {
             id: parked.id.to_string(),
-            duplicate: stored.duplicate,
+            answer,
             parked: true,
         })
     }
 
-    /// The bus, unless it is known to be away: waiting for it would only keep the sender waiting.
-    fn reachable(&self) -> Result<&crate::bus::Bus, Error> {
-        if self.bus.connection().is_connected() {
-            return Ok(&self.bus);
-        }
-        self.counters.unavailable.fetch_add(1, Ordering::Relaxed);
-        Err(Error::unavailable(
-            "bus_away",
-            "the bus is away; send the event again",
-        ))
+    async fn committed(&self, lane: Option<String>, message: Message) -> Result<Answer, Error> {
+        let stored = self.committer.store(lane, message).await;
+        stored.map_err(|error| {
+            let counter = match error {
+                committer::Error::Unacceptable(_) => &self.counters.refused,
+                _ => &self.counters.unavailable,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            warn!(error = %Chain(&error), "event not stored");
+            not_stored(&error)
+        })
     }
+}
 
-    fn not_stored(&self, error: &publish::Error) -> Error {
-        self.counters.unavailable.fetch_add(1, Ordering::Relaxed);
-        warn!(error = %Chain(error), "event not stored");
-        match error {
-            publish::Error::Envelope(error) => too_large(error),
-            publish::Error::Conflict { .. }
-            | publish::Error::Refused { .. }
-            | publish::Error::Unclear { .. } => Error::unavailable(
-                "not_stored",
-                "the bus did not store the event in time; send it again",
-            ),
+fn not_stored(error: &committer::Error) -> Error {
+    match error {
+        committer::Error::Unacceptable(_) => Error::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "event_too_large",
+            "the event is too large for the bus",
+        ),
+        committer::Error::Away => {
+            Error::unavailable("bus_away", "the bus is away; send the event again")
         }
+        committer::Error::NotStored(_) => Error::unavailable(
+            "not_stored",
+            "the bus did not store the event in time; send it again",
+        ),
+        committer::Error::Busy => Error::unavailable(
+            "too_busy",
+            "too many events wait to be stored; send it again",
+        ),
+        committer::Error::Stopping => Error::unavailable(
+            "stopping",
+            "the ingress is about to leave; send the event again",
+        ),
+        committer::Error::Full | committer::Error::Disk => Error {
+            retry_after: Some(SPOOL_RETRY_SECONDS),
+            ..Error::unavailable(
+                "spool_full",
+                "the bus is away and the spool takes no more; send the event again",
+            )
+        },
     }
 }
 

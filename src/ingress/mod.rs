@@ -1,9 +1,13 @@
 //! The ingress: verify, parse, normalise, publish, answer. No state, no business rule.
 //!
-//! An event is answered 200 only when JetStream has acknowledged it. What the senders say is read
-//! in [`source`]; the routes and their limits stand on one screen in `routes`.
+//! An event is answered 200 only when JetStream has acknowledged it, or when it is on the disk of
+//! the [`spool`]; the [`committer`] sees to either. What the senders say is read in [`source`]; the
+//! routes and their limits stand on one screen in `routes`.
 
 pub mod source;
+
+pub mod committer;
+pub mod spool;
 
 mod body;
 mod events;
@@ -15,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use chrono_tz::Tz;
+use committer::Committer;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
 use crate::domain::Timestamp;
@@ -42,7 +48,7 @@ pub struct Settings {
 /// What the ingress has done since it started.
 #[derive(Debug, Default, Serialize)]
 pub struct Counters {
-    /// Events that JetStream has acknowledged.
+    /// Events that were answered 200.
     pub accepted: AtomicU64,
     /// Of these, events that were there already.
     pub duplicates: AtomicU64,
@@ -52,6 +58,22 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Events that could not be stored; their senders were told to come again.
     pub unavailable: AtomicU64,
+    /// Of the accepted, events that went to the spool first.
+    pub spooled: AtomicU64,
+    /// Events that went from the spool to JetStream.
+    pub drained: AtomicU64,
+    /// Events that the spool had no room for, or that its disk did not take.
+    pub spool_full: AtomicU64,
+    /// Events that JetStream refused for good after they were accepted; they are dead letters.
+    pub buried: AtomicU64,
+    /// Of these, events that could not be dead letters either; they stay in the spool.
+    pub set_aside: AtomicU64,
+    /// Atomic batches that were stored.
+    pub batches: AtomicU64,
+    /// Events in these batches.
+    pub batched: AtomicU64,
+    /// Batches that were refused, so that their events went one by one.
+    pub batch_fallbacks: AtomicU64,
 }
 
 /// An ingress.
@@ -59,19 +81,36 @@ pub struct Counters {
 pub struct Ingress {
     bus: Bus,
     settings: Arc<Settings>,
+    committer: Committer,
     counters: Arc<Counters>,
     started_at: Timestamp,
 }
 
 impl Ingress {
-    /// An ingress on a bus.
+    /// An ingress on a bus, and the part of it that must be run for its events to be stored.
     #[must_use]
-    pub fn new(bus: Bus, settings: Settings) -> Self {
-        Self {
+    pub fn new(
+        bus: Bus,
+        settings: Settings,
+        options: committer::Options,
+        stop: CancellationToken,
+    ) -> (Self, committer::Running) {
+        let counters = Arc::<Counters>::default();
+        let (committer, running) =
+            committer::build(bus.clone(), options, Arc::clone(&counters), stop);
+        let ingress = Self {
             bus,
             settings: Arc::new(settings),
-            counters: Arc::default(),
+            committer,
+            counters,
             started_at: chrono::Utc::now(),
-        }
+        };
+        (ingress, running)
+    }
+
+    /// How its committer is doing.
+    #[must_use]
+    pub fn gauge(&self) -> Arc<committer::Gauge> {
+        self.committer.gauge()
     }
 }

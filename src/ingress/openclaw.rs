@@ -91,7 +91,7 @@ pub(super) async fn place_call(
                 "message": format!("OpenClaw call initiated to {}", dial.to),
             })),
         )),
-        Some((status, command)) => Err(not_done(status, command)),
+        Some((status, command)) => Err(not_done(status, command).about(intent.as_str())),
     }
 }
 

@@ -12,12 +12,19 @@ use crate::bus::service::{self, CallsQuery};
 pub(super) async fn health(State(ingress): State<Ingress>) -> Json<Value> {
     let connected = ingress.bus.connection().is_connected();
     let (active, server) = tokio::join!(ingress.active_calls(), ingress.voice_server());
-    let well = connected && active.is_some() && server == "healthy";
+    let depth = ingress.gauge().depth();
+    let spooled = depth.map_or(0, |depth| depth.events + depth.aside);
+    let well = connected && active.is_some() && server == "healthy" && spooled == 0;
     Json(json!({
         "status": if well { "healthy" } else { "degraded" },
         "nats": if connected { "healthy" } else { "unreachable" },
         "router": if active.is_some() { "healthy" } else { "unreachable" },
         "main_server": server,
+        "spool": match depth {
+            None => "off",
+            Some(_) if spooled == 0 => "empty",
+            Some(_) => "waiting",
+        },
         "activeCalls": active,
         "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
     }))
@@ -36,12 +43,30 @@ pub(super) async fn status(State(ingress): State<Ingress>) -> Json<Value> {
             "denials": connection.denials(),
         },
         "events": &*ingress.counters,
+        "spool": ingress.spool(),
         "activeCalls": active,
         "egress": egress.ok(),
     }))
 }
 
 impl Ingress {
+    fn spool(&self) -> Option<Value> {
+        let gauge = self.gauge();
+        let depth = gauge.depth()?;
+        let age = depth.oldest.map(|oldest| {
+            let age = (Utc::now() - oldest).as_seconds_f64();
+            // The clock may have been set back.
+            age.max(0.0)
+        });
+        Some(json!({
+            "events": depth.events,
+            "bytes": depth.bytes,
+            "setAside": depth.aside,
+            "oldestAgeSeconds": age,
+            "stalled": gauge.stalled(),
+        }))
+    }
+
     async fn active_calls(&self) -> Option<usize> {
         let query = CallsQuery {
             active: true,

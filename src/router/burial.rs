@@ -9,19 +9,22 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use chrono::Utc;
 use tracing::{error, warn};
 
 use super::Counters;
+use super::reading::read;
 use crate::bus::consume::Delivery;
 use crate::bus::dead_letter::{Verdict, digest};
-use crate::bus::envelope::decode_input;
 use crate::bus::log::{Error as LogError, Loaded};
 use crate::bus::trouble::Trouble;
 use crate::bus::{Bus, publish, subjects};
 use crate::domain::call::Log;
+use crate::domain::event::Event;
 use crate::domain::ids::EventId;
 use crate::domain::input::{Input, InputKind, Position};
 use crate::domain::session::Policy;
+use crate::domain::timer::Arm;
 use crate::domain::{Rejection, reject};
 
 /// Tries to tell a log before the input is handed back to the stream.
@@ -55,7 +58,7 @@ impl Burial {
         turn: Turn,
     ) -> Result<Option<Loaded>, Trouble> {
         let position = self.position(delivery);
-        let read = decode_input(&delivery.payload, position).ok();
+        let read = read(delivery, position).ok();
         let call = subjects::call_of_input(&delivery.subject);
         let letter = self.park(delivery, rejection).await?;
         let Some(call) = call else {
@@ -95,7 +98,7 @@ impl Burial {
 
     /// Parks an input without a word to its log, and returns the number of the letter.
     async fn park(&self, delivery: &Delivery, rejection: &Rejection) -> Result<u64, Trouble> {
-        let read = decode_input(&delivery.payload, Position::default()).ok();
+        let read = read(delivery, self.position(delivery)).ok();
         let (named, traceparent) = read.unzip();
         let call = subjects::call_of_input(&delivery.subject)
             .or_else(|| named.map(|input: Input| input.call));
@@ -152,8 +155,9 @@ impl Burial {
             if !in_turn {
                 input.position = log.map_or_else(Position::default, |log| log.progress().position);
             }
-            let event = reject(log, &input, rejection, letter, &self.policy);
-            match self.bus.commit(&event, traceparent, loaded.last).await {
+            let (event, timers) = reject(log, &input, rejection, letter, &self.policy);
+            let last = loaded.last;
+            match self.write(&event, &timers, traceparent, last).await {
                 Ok(last) => {
                     self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
                     let log = Some(event.log);
@@ -173,6 +177,19 @@ impl Burial {
         )))
     }
 
+    async fn write(
+        &self,
+        event: &Event,
+        timers: &[Arm],
+        traceparent: Option<&str>,
+        last: u64,
+    ) -> Result<u64, publish::Error> {
+        for timer in timers {
+            self.bus.arm(timer, Utc::now()).await?;
+        }
+        self.bus.commit(event, traceparent, last).await
+    }
+
     /// A log whose last event this program cannot read (a newer router wrote it, or somebody who
     /// should not have) must not be written to: its sequence is unknown.
     pub async fn bury_for_log(&self, delivery: &Delivery, error: &LogError) -> Result<(), Trouble> {
@@ -190,7 +207,7 @@ impl Burial {
         self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn position(&self, delivery: &Delivery) -> Position {
+    pub fn position(&self, delivery: &Delivery) -> Position {
         Position {
             epoch: self.bus.epoch(),
             sequence: delivery.stream_sequence,

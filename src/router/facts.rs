@@ -37,7 +37,7 @@ impl Memory {
     /// better session, while waiting for it would hold up everybody.
     pub async fn find(&self, number: &E164) -> Result<Found, Error> {
         let key = self.bus.subjects().number_key(number);
-        let entry = self.numbers.get(&key).await?;
+        let (entry, link) = tokio::try_join!(self.numbers.get(&key), self.links.get(&key))?;
         let dials = entry
             .as_ref()
             .map(|entry| NumberRecord::decode(&entry.value));
@@ -49,11 +49,7 @@ impl Memory {
             }
             None => Vec::new(),
         };
-        let link = self
-            .links
-            .get(&key)
-            .await?
-            .and_then(|entry| link(&entry.value));
+        let link = link.and_then(|entry| read_link(&entry.value));
         Ok(Found {
             facts: Facts { dials, link },
             key: Some(key),
@@ -62,7 +58,26 @@ impl Memory {
     }
 
     /// Remembers a claim. [`Error::Conflict`] means that the facts have changed: look again.
-    pub async fn claim(&self, found: &Found, claim: &Claim, now: Timestamp) -> Result<(), Error> {
+    ///
+    /// A dial that was made past voicebus is remembered under `own_numbers` too, because its second
+    /// leg may come from one of them.
+    pub async fn claim(
+        &self,
+        found: &Found,
+        claim: &Claim,
+        own_numbers: &[E164],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if matches!(claim, Claim::Dialled(_)) {
+            for number in own_numbers {
+                let own = self.find(number).await?;
+                self.write(&own, claim, now).await?;
+            }
+        }
+        self.write(found, claim, now).await
+    }
+
+    async fn write(&self, found: &Found, claim: &Claim, now: Timestamp) -> Result<(), Error> {
         let Some(key) = &found.key else { return Ok(()) };
         let dials = claim.perform(found.facts.dials.clone(), now);
         let value = NumberRecord::encode(&dials).map_err(|error| Error::Away {
@@ -78,7 +93,7 @@ impl Memory {
 }
 
 /// A link's value is the session key as text.
-fn link(value: &[u8]) -> Option<SessionKey> {
+fn read_link(value: &[u8]) -> Option<SessionKey> {
     let agent = AgentId::parse("main").ok()?;
     SessionKey::parse(std::str::from_utf8(value).ok()?.trim(), &agent).ok()
 }

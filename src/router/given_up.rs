@@ -4,14 +4,13 @@
 use tracing::debug;
 
 use super::burial::{Burial, ROLE, Turn, had_effect};
+use super::reading::read;
 use crate::bus::advisory::GivenUp;
 use crate::bus::consume::Delivery;
-use crate::bus::envelope::decode_input;
 use crate::bus::log::Error as LogError;
 use crate::bus::subjects;
 use crate::bus::trouble::Trouble;
 use crate::domain::Rejection;
-use crate::domain::input::Position;
 
 #[derive(Clone)]
 pub(super) struct GivenUpInputs(pub Burial);
@@ -31,7 +30,7 @@ impl GivenUp for GivenUpInputs {
         reason: &str,
     ) -> Result<(), Trouble> {
         // Only its acknowledgement may have been lost.
-        if let Ok((input, _)) = decode_input(&delivery.payload, Position::default()) {
+        if let Ok((input, _)) = read(delivery, self.0.position(delivery)) {
             match self.0.bus.load_from_leader(input.call.as_str()).await {
                 Ok(loaded) if had_effect(loaded.log.as_ref(), &input) => {
                     let stream_sequence = delivery.stream_sequence;

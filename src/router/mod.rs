@@ -6,10 +6,13 @@
 //! NATS: there is no lease, no leader and no local state that matters. A router that was stopped,
 //! frozen or cut off can do no harm when it wakes, because a commit on an old state is refused.
 
+mod asker;
 mod burial;
 mod facts;
 mod given_up;
+mod reading;
 mod service;
+mod spoken;
 mod view;
 mod worker;
 
@@ -36,6 +39,8 @@ pub struct Counters {
     pub duplicate: AtomicU64,
     /// Inputs about a state that the call had left behind.
     pub late: AtomicU64,
+    /// Inputs after which something is waited for: timers that were armed again, questions.
+    pub waiting: AtomicU64,
     /// Inputs put into the dead letters.
     pub dead_letters: AtomicU64,
     /// Commits that had to be looked at again.
@@ -84,6 +89,12 @@ impl Router {
     /// # Errors
     /// When NATS does not let it offer its service.
     pub async fn start(self, tasks: &mut Supervisor) -> anyhow::Result<()> {
+        let (asker, questions) = asker::queue();
+        let (bus, stop) = (self.bus.clone(), tasks.stop_token());
+        tasks.critical("router questions", async move {
+            questions.ask_all(&bus, &stop).await;
+            Ok(())
+        });
         for partition in 0..self.bus.subjects().partitions() {
             let (bus, stop) = (self.bus.clone(), tasks.stop_token());
             let worker = worker::Worker::new(
@@ -91,6 +102,7 @@ impl Router {
                 Arc::clone(&self.policy),
                 self.memory.clone(),
                 Arc::clone(&self.counters),
+                asker.clone(),
             );
             tasks.critical(format!("router partition {partition}"), async move {
                 let consumer = subjects::partition_consumer(partition);

@@ -1,25 +1,31 @@
-//! One partition's worker: load, apply, commit, acknowledge.
+//! One partition's worker: load, look up, apply, arm, commit, acknowledge.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::Utc;
 use lru::LruCache;
 use tracing::{debug, info, warn};
 
 use super::Counters;
+use super::asker::Asker;
 use super::burial::{self, Burial, Turn};
 use super::facts::{Found, Memory};
+use super::reading::read;
+use super::spoken::Kept;
 use crate::bus::consume::{Delivery, Disposition, Handler};
-use crate::bus::envelope::decode_input;
 use crate::bus::log::{Error as LogError, Loaded};
 use crate::bus::trouble::{Trouble, guarded, pause_after};
 use crate::bus::{Bus, bucket, publish, subjects};
+use crate::domain::call::{Call, Log};
 use crate::domain::event::Event;
-use crate::domain::input::{Input, Position};
+use crate::domain::input::Input;
 use crate::domain::session::Policy;
-use crate::domain::{Outcome, Rejection, apply, lookup_number};
+use crate::domain::timer::Arm;
+use crate::domain::transcript::Transcript;
+use crate::domain::{Known, Outcome, Rejection, apply, wanted};
 
 /// The consumers' `ack_wait`, as `nats/consumers` has it.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
@@ -34,13 +40,19 @@ const COMMIT_TRIES_MAX: usize = 8;
 /// Pause before an input that waits for NATS comes again; it holds up its own partition only.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Deliveries of one input after which a transcript is taken as far as it is there. A replica that
+/// lags behind has caught up long before.
+const TRANSCRIPT_TRIES_MAX: u64 = 20;
+
 pub(super) struct Worker {
     bus: Bus,
     policy: Arc<Policy>,
     memory: Memory,
     counters: Arc<Counters>,
+    asker: Asker,
     burial: Burial,
     logs: LruCache<String, Loaded>,
+    spoken: Option<Kept>,
 }
 
 impl Handler for Worker {
@@ -79,7 +91,13 @@ impl Handler for Worker {
 }
 
 impl Worker {
-    pub fn new(bus: Bus, policy: Arc<Policy>, memory: Memory, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        bus: Bus,
+        policy: Arc<Policy>,
+        memory: Memory,
+        counters: Arc<Counters>,
+        asker: Asker,
+    ) -> Self {
         let burial = Burial {
             bus: bus.clone(),
             policy: Arc::clone(&policy),
@@ -90,17 +108,16 @@ impl Worker {
             policy,
             memory,
             counters,
+            asker,
             burial,
             logs: LruCache::new(CACHED_LOGS),
+            spoken: None,
         }
     }
 
     async fn take(&mut self, delivery: &Delivery) -> Result<(), Trouble> {
-        let position = Position {
-            epoch: self.bus.epoch(),
-            sequence: delivery.stream_sequence,
-        };
-        let (input, traceparent) = match decode_input(&delivery.payload, position) {
+        let position = self.burial.position(delivery);
+        let (input, traceparent) = match read(delivery, position) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let undecodable = Rejection {
@@ -126,7 +143,12 @@ impl Worker {
         traceparent: Option<&str>,
     ) -> Result<(), Trouble> {
         let log_id = input.call.as_str();
-        let mut loaded = match self.logs.pop(log_id) {
+        let cached = self.logs.pop(log_id);
+        // A commit on an old log is refused. A decision without a commit (or with a dead letter
+        // before it, which is not taken back) is not, so it is only taken on a log that was read
+        // from the leader.
+        let mut is_sure = false;
+        let mut loaded = match cached {
             Some(cached) => cached,
             None => match self.bus.load(log_id).await {
                 Err(error @ LogError::Unreadable { .. }) => {
@@ -135,40 +157,63 @@ impl Worker {
                 other => other?,
             },
         };
-        let mut is_truth = false;
         for _ in 0..COMMIT_TRIES_MAX {
-            let log = loaded.log.as_ref();
-            if burial::is_buried(log, delivery, input) {
-                return self.settled(loaded, |counters| &counters.duplicate);
+            if burial::is_buried(loaded.log.as_ref(), delivery, input) {
+                if is_sure {
+                    return self.settled(loaded, |counters| &counters.duplicate);
+                }
+                loaded = self.bus.load_from_leader(log_id).await?;
+                is_sure = true;
+                continue;
             }
-            let found = match lookup_number(log, input) {
-                Some(number) => self.memory.find(number).await?,
-                None => Found::default(),
-            };
-            let event = match apply(log, input, &found.facts, &self.policy) {
-                Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
-                Outcome::Late => return self.settled(loaded, |counters| &counters.late),
-                // What is kept in memory may be behind, and a letter is not taken back.
-                Outcome::Rejected(_) if !is_truth => {
+            let (known, found) = self.look_up(&loaded, input, delivery).await?;
+            let log = loaded.log.as_ref();
+            let (event, timers) = match apply(log, input, &known, &self.policy) {
+                Outcome::Duplicate
+                | Outcome::Late
+                | Outcome::Waiting { .. }
+                | Outcome::Rejected(_)
+                    if !is_sure =>
+                {
                     loaded = self.bus.load_from_leader(log_id).await?;
-                    is_truth = true;
+                    is_sure = true;
                     continue;
                 }
+                Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
+                Outcome::Late => return self.settled(loaded, |counters| &counters.late),
+                Outcome::Waiting { timers, ask } => {
+                    self.arm(&timers).await?;
+                    if let Some(question) = ask {
+                        self.asker.ask(&input.call, question);
+                    }
+                    return self.settled(loaded, |counters| &counters.waiting);
+                }
                 Outcome::Rejected(rejection) => return self.bury(delivery, &rejection).await,
-                Outcome::Applied { event, claim } => {
+                Outcome::Applied {
+                    event,
+                    claim,
+                    timers,
+                } => {
                     if let Some(claim) = &claim {
-                        match self.memory.claim(&found, claim, input.received_at).await {
+                        match self
+                            .memory
+                            .claim(&found, claim, &self.policy.own_numbers, input.received_at)
+                            .await
+                        {
                             Ok(()) => {}
                             Err(bucket::Error::Conflict { .. }) => continue,
                             Err(error) => return Err(error.into()),
                         }
                     }
-                    *event
+                    (*event, timers)
                 }
             };
+            drop(known);
+            self.arm(&timers).await?;
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
                     tell(&event, input);
+                    self.keep_up(&event, loaded.last, last);
                     return self.settled(
                         Loaded {
                             log: Some(event.log),
@@ -184,17 +229,86 @@ impl Worker {
                     };
                     return self.bury(delivery, &rejection).await;
                 }
-                Err(error @ publish::Error::Refused { .. }) => return Err(error.into()),
+                Err(
+                    error @ (publish::Error::Refused { .. } | publish::Error::Unacceptable { .. }),
+                ) => return Err(error.into()),
                 // The event may be in the log, ours or another's: only the log knows.
                 Err(publish::Error::Conflict { .. } | publish::Error::Unclear { .. }) => {
                     self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
                     loaded = self.bus.load_from_leader(log_id).await?;
+                    is_sure = true;
                 }
             }
         }
         Err(Trouble::Own(format!(
             "lost {COMMIT_TRIES_MAX} races for the log of {log_id}"
         )))
+    }
+
+    /// Finds what the domain wants to be told for this input.
+    async fn look_up(
+        &mut self,
+        loaded: &Loaded,
+        input: &Input,
+        delivery: &Delivery,
+    ) -> Result<(Known, Found), Trouble> {
+        let wanted = wanted(loaded.log.as_ref(), input);
+        let found = match wanted.number {
+            Some(number) => self.memory.find(number).await?,
+            None => Found::default(),
+        };
+        let transcript = match &loaded.log {
+            Some(Log::Call(call)) if wanted.transcript => {
+                let whatever_is_there = delivery.attempt > TRANSCRIPT_TRIES_MAX;
+                Some(
+                    self.transcript(call, loaded.last, whatever_is_there)
+                        .await?,
+                )
+            }
+            _ => None,
+        };
+        let known = Known {
+            facts: found.facts.clone(),
+            transcript,
+        };
+        Ok((known, found))
+    }
+
+    async fn transcript(
+        &mut self,
+        call: &Call,
+        last: u64,
+        whatever_is_there: bool,
+    ) -> Result<Arc<Transcript>, Trouble> {
+        if let Some(kept) = self
+            .spoken
+            .as_ref()
+            .and_then(|kept| kept.of(&call.id, last))
+        {
+            return Ok(Arc::clone(kept));
+        }
+        let transcript = self
+            .bus
+            .transcript(&call.id, call.utterances, last, whatever_is_there)
+            .await?;
+        let transcript = Arc::new(transcript);
+        self.spoken = Some(Kept::new(call.id.clone(), last, Arc::clone(&transcript)));
+        Ok(transcript)
+    }
+
+    /// A history comes one utterance after the other; the transcript that each is held against
+    /// must not be read for each.
+    fn keep_up(&mut self, event: &Event, before: u64, last: u64) {
+        if let Some(kept) = self.spoken.take() {
+            self.spoken = kept.after(event, before, last);
+        }
+    }
+
+    async fn arm(&self, timers: &[Arm]) -> Result<(), Trouble> {
+        for timer in timers {
+            self.bus.arm(timer, Utc::now()).await?;
+        }
+        Ok(())
     }
 
     /// Puts an input into the dead letters and tells its call, whose log stands differently then.

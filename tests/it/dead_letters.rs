@@ -20,6 +20,7 @@ use voicebus::bus::server::User;
 use voicebus::bus::{self, Auth, Bus, Connection, Settings, streams};
 use voicebus::domain::ids::{AgentId, CallId};
 use voicebus::domain::session::{Policy, Scope};
+use voicebus::domain::timer::Times;
 use voicebus::router::Router;
 use voicebus::supervise::Supervisor;
 
@@ -65,6 +66,8 @@ impl Stage {
         let policy = Policy {
             agent: AgentId::parse("main").unwrap(),
             scope: Scope::PerPhone,
+            times: Times::default(),
+            own_numbers: Vec::new(),
         };
         let bus = Bus::open(self.connect(User::Router).await).await.unwrap();
         let router = Router::build(bus, policy).await.unwrap();

@@ -1,6 +1,16 @@
-//! A nats-server per test, as `up` runs it, with the streams the tests need.
+//! A nats-server per test, as `up` runs it, with the streams the tests need; and the real
+//! executable on top of it.
 
+pub mod cloudevent;
+mod http;
+mod observer;
+pub mod oracle;
+mod process;
+mod up;
+
+mod ingress;
 mod plain;
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -14,8 +24,16 @@ use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Binary, Places, Server, ServerConfig, User, locate};
+use voicebus::bus::streams;
 
+pub use http::{Answer, Http};
+pub use observer::{Feed, Heard, Observer, read_stream};
+pub use process::{Process, as_pid, runs};
+pub use up::{Options, Up, free_address};
+
+pub use ingress::Ingress;
 pub use plain::Nats;
+pub use proxy::Proxy;
 
 /// The bound of every wait. Nothing takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +57,31 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         }
     })
     .await
+}
+
+/// Asks again and again until a state is reached; in vain, it says what the last answer was.
+pub async fn reached<T>(what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    reached_within(PATIENCE, what, ask).await
+}
+
+/// The same for a state that has reason to take longer.
+pub async fn reached_within<T>(
+    bound: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + bound;
+    loop {
+        let last = match within(what, ask()).await {
+            Ok(value) => return value,
+            Err(status) => status,
+        };
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain for {what}; at last: {last}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The nats-server that `up` would use on this machine.
@@ -68,7 +111,7 @@ pub async fn server_config(data_dir: &std::path::Path) -> ServerConfig {
 /// A running bus; it ends with the test.
 pub struct Bus {
     pub server: Server,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Bus {
@@ -79,7 +122,33 @@ impl Bus {
         let server = Server::start(config, CancellationToken::new())
             .await
             .unwrap();
-        Self { server, _dir: dir }
+        Self { server, dir }
+    }
+
+    /// A server with all that roles need.
+    pub async fn provisioned() -> Self {
+        let bus = Self::empty().await;
+        let provision = bus.connect(User::Provision).await.jetstream;
+        let report = streams::provision(&provision, &streams::Options::default()).await;
+        assert!(report.unwrap().is_settled());
+        bus
+    }
+
+    /// Starts a role as a process of its own.
+    pub fn role(&self, role: &str, args: &[&str]) -> Process {
+        let user = User::ALL.into_iter().find(|user| user.name() == role);
+        let password = self.server.credentials().password(user.unwrap()).reveal();
+        let mut all = vec![role, "--nats-url", self.server.url(), "--nats-user", role];
+        all.extend(["--listen", "127.0.0.1:0"]);
+        all.extend(args);
+        let env = [("VOICEBUS_NATS_PASSWORD".to_owned(), password.to_owned())];
+        Process::start(role, self.dir.path(), all, &env)
+    }
+
+    /// A connection that only looks.
+    pub async fn observer(&self) -> Observer {
+        let client = self.connect(User::Observer).await.client;
+        Observer { client }
     }
 
     /// A server with the streams and buckets that permissions speak of.

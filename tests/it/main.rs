@@ -6,9 +6,21 @@
     reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
+mod architecture;
+mod auth;
+mod bad_input;
+mod bench;
 mod dead_letters;
+mod durability;
+mod end_to_end;
+mod fixtures;
 mod harness;
+mod model;
+mod outbound;
 mod permissions;
 mod provision;
+mod scale_out;
 mod server;
+mod timers;
 mod tools;
+mod up;

@@ -34,7 +34,12 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.svc.commands.status", &[Ingress, Egress, Agent]),
     ("voice.svc.dial", &[Ingress, Agent]),
     ("voice.svc.hangup", &[Ingress, Agent]),
-    ("voice.svc.egress.status", &[Observer, Ingress, Agent]),
+    (
+        "voice.svc.egress.status",
+        &[Ingress, Router, Agent, Observer],
+    ),
+    ("voice.svc.egress.call", &[Ingress, Router, Agent]),
+    ("voice.svc.egress.transcript", &[Ingress, Router, Agent]),
     // Each tells only about itself
     ("voice.dlq.ingress.malformed", &[Ingress]),
     ("voice.dlq.router.poison", &[Router]),

@@ -3,23 +3,13 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Error, MINIMUM, Server, ServerConfig, User};
 
-use crate::harness::{binary, eventually, server_config, voicebus, within};
-
-fn as_pid(pid: u32) -> Pid {
-    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
-}
-
-fn runs(pid: u32) -> bool {
-    // A process that has ended but was not collected yet still has a number.
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    test_kill_process(as_pid(pid)).is_ok() && !stat.is_ok_and(|stat| stat.contains(") Z "))
-}
+use crate::harness::{as_pid, binary, eventually, runs, server_config, voicebus, within};
 
 async fn gone(pid: u32) {
     eventually("the end of a process", async || (!runs(pid)).then_some(())).await;
@@ -246,12 +236,13 @@ async fn when_up_is_killed_its_server_is_stopped() {
 async fn when_up_and_its_guard_are_killed_the_next_up_takes_over() {
     let dir = tempfile::tempdir().unwrap();
     let mut played = play(dir.path()).await;
-    // The guard is stopped first, so that it cannot act between the two kills.
+    // `up` is stopped first, so that it cannot act between the two kills. (Not the guard: the
+    // system wakes a stopped process whose group loses its last tie to the session.)
     let guard = guard_of(played.server);
-    kill_process(as_pid(guard), Signal::STOP).unwrap();
-    played.up.kill().await.unwrap();
+    kill_process(as_pid(played.up.id().unwrap()), Signal::STOP).unwrap();
     kill_process(as_pid(guard), Signal::KILL).unwrap();
     gone(guard).await;
+    played.up.kill().await.unwrap();
     assert!(runs(played.server), "nobody was there to stop it");
 
     let server = start(dir.path()).await;

@@ -129,6 +129,7 @@ fn said(text: &str) -> Change {
         },
         source_sequence: None,
         after_end: false,
+        backfilled: false,
     })
 }
 

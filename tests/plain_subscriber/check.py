@@ -53,7 +53,7 @@ async def main(run_file, voicebus, record_file):
     assert len(ended) == CALLS, ended
 
     def heard():
-        return sorted(e["data"]["transcript"]["text"] for _, e in live if ".transcript." in e["type"])
+        return sorted(e["data"]["transcript"]["text"] for _, e in live if "transcript" in e["data"])
 
     def over():
         return {e["subject"] for _, e in live if e["type"].endswith("state.ended")}

@@ -9,7 +9,7 @@ use super::{Error, field, from_bytes, to_bytes, word};
 use crate::domain::Timestamp;
 use crate::domain::ids::{AgentId, CallId, EventId, IntentId, SessionKey};
 use crate::domain::input::{
-    AudioMark, Direction, End, EndReason, Input, InputKind, Position, Speaker, Utterance,
+    AudioMark, Direction, End, EndReason, Input, InputKind, Position, Recorded, Speaker, Utterance,
 };
 use crate::domain::phone::{E164, Party};
 
@@ -63,6 +63,17 @@ enum Says {
         #[serde(skip_serializing_if = "Option::is_none")]
         confidence: Option<f64>,
     },
+    Recorded {
+        speaker: String,
+        label: String,
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spoken_at: Option<Timestamp>,
+        /// Times of the like ones before it in the history.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        before: Vec<Option<Timestamp>>,
+    },
+    Sync,
     AudioReceived,
     AudioSent,
     Dialled {
@@ -109,6 +120,21 @@ pub fn encode_input(
             spoken_at: utterance.spoken_at,
             confidence: utterance.confidence,
         },
+        InputKind::Recorded(Recorded { utterance, before }) => Says::Recorded {
+            speaker: utterance.speaker.as_str().to_owned(),
+            label: utterance.speaker_label.clone(),
+            text: utterance.text.clone(),
+            spoken_at: utterance.spoken_at,
+            before: before.clone(),
+        },
+        InputKind::Sync => Says::Sync,
+        InputKind::Timer(_) => {
+            return Err(Error::Field {
+                what: WHAT,
+                field: "says",
+                reason: "a timer is armed, not written".to_owned(),
+            });
+        }
         InputKind::Audio(AudioMark::Received) => Says::AudioReceived,
         InputKind::Audio(AudioMark::Sent) => Says::AudioSent,
         InputKind::Dialled {
@@ -194,6 +220,23 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
             spoken_at,
             confidence,
         }),
+        Says::Recorded {
+            speaker,
+            label,
+            text,
+            spoken_at,
+            before,
+        } => InputKind::Recorded(Recorded {
+            utterance: Utterance {
+                speaker: Speaker::read(&speaker),
+                speaker_label: label,
+                text,
+                spoken_at,
+                confidence: None,
+            },
+            before,
+        }),
+        Says::Sync => InputKind::Sync,
         Says::AudioReceived => InputKind::Audio(AudioMark::Received),
         Says::AudioSent => InputKind::Audio(AudioMark::Sent),
         Says::Dialled {
@@ -299,6 +342,17 @@ mod tests {
             spoken_at: None,
             confidence: Some(0.9),
         }));
+        roundtrip(InputKind::Recorded(Recorded {
+            utterance: Utterance {
+                speaker: Speaker::System,
+                speaker_label: "tool".into(),
+                text: "x".into(),
+                spoken_at: Timestamp::from_timestamp(1_800_000_000, 1000),
+                confidence: None,
+            },
+            before: vec![None, Timestamp::from_timestamp(1_800_000_000, 0)],
+        }));
+        roundtrip(InputKind::Sync);
         roundtrip(InputKind::Audio(AudioMark::Sent));
         roundtrip(InputKind::Dialled {
             intent: IntentId::parse("i").unwrap(),

@@ -6,14 +6,17 @@ pub mod command;
 mod event;
 mod input;
 mod record;
+mod timer;
 
 pub use command::{DialRequest, HangupRequest, Outcome};
 pub use event::{
-    CallSnapshot, CommandSnapshot, EventData, EventEnvelope, PROGRESS_HEADER, Transcript,
-    decode_event, encode_event,
+    CallSnapshot, CommandSnapshot, CompletedSnapshot, Conversation, ConversationHole,
+    ConversationUtterance, EventData, EventEnvelope, PROGRESS_HEADER, Transcript, decode_event,
+    decode_spoken, encode_event,
 };
 pub use input::{InputEnvelope, decode_input, encode_input};
 pub use record::{IntentRecord, IntentState, NumberRecord};
+pub use timer::{decode_timer, encode_timer};
 
 use thiserror::Error;
 

@@ -16,6 +16,27 @@ const ACCOUNTS_CONF: &str = include_str!("../../../nats/accounts.conf");
 const LOG_LIMIT: &str = "4MB";
 const LOG_PIECES: u32 = 3;
 
+/// A data directory that this process holds, without a server in it. The lock goes with
+/// it, also when the process is killed.
+#[derive(Debug)]
+pub struct Held {
+    _lock: File,
+}
+
+impl Held {
+    /// Makes the directory if needed, with mode 0700, and takes it.
+    ///
+    /// # Errors
+    /// When another instance holds it, or it cannot be used.
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        make_private(path)?;
+        let root = fs::canonicalize(path).map_err(Error::io("resolve", path))?;
+        Ok(Self {
+            _lock: lock(&root)?,
+        })
+    }
+}
+
 /// A data directory that this process holds. The lock goes with it, also when the
 /// process is killed.
 #[derive(Debug)]

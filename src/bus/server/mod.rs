@@ -46,6 +46,7 @@ use tracing::{info, warn};
 
 pub use super::version::{MINIMUM, PINNED, Version};
 pub use credentials::{Credentials, Password, User};
+pub use data_dir::Held;
 pub use error::Error;
 pub use locate::{Binary, Places, locate};
 
@@ -119,6 +120,23 @@ struct State {
     restarts: u32,
 }
 
+/// Tells of the processes that follow the first one.
+#[derive(Debug)]
+pub struct Restarts(watch::Receiver<State>);
+
+impl Restarts {
+    /// Waits until the server was started again, and returns its new process id.
+    pub async fn next(&mut self) -> u32 {
+        while self.0.changed().await.is_ok() {
+            if let Some(pid) = self.0.borrow_and_update().pid {
+                return pid;
+            }
+        }
+        // The keeper is gone: nothing will ever be started again.
+        std::future::pending().await
+    }
+}
+
 impl Server {
     /// Starts the server and returns when it is healthy.
     ///
@@ -166,6 +184,11 @@ impl Server {
     /// The process id of the nats-server; `None` while it is down.
     pub fn pid(&self) -> Option<u32> {
         self.state.borrow().pid
+    }
+
+    /// Tells of every process that takes the place of one that died.
+    pub fn restarted_as(&self) -> Restarts {
+        Restarts(self.state.clone())
     }
 
     /// How often it had to be started again.

@@ -14,7 +14,7 @@ pub(super) async fn check(url: &str) -> Check {
         Err(reason) => Check::wrong(
             NAME,
             format!("not ready at {}: {reason}", address(url)),
-            "events of calls are not taken; see the log of `voicebus up` or `voicebus ingress`",
+            "events of calls are not taken, or wait in its spool; see the log of `voicebus up` or `voicebus ingress`",
         ),
     }
 }

@@ -3,7 +3,7 @@
 use chrono::TimeZone;
 use owo_colors::Style;
 
-use crate::bus::envelope::{CallSnapshot, CommandSnapshot, EventEnvelope};
+use crate::bus::envelope::{CallSnapshot, CommandSnapshot, Conversation, EventEnvelope};
 use crate::cli::paint::Paint;
 use crate::cli::text::{Numbers, clean, padded, short_call, short_session, shortened};
 use crate::cli::when;
@@ -81,6 +81,9 @@ fn details(event: &EventEnvelope, kind: &str, numbers: Numbers) -> String {
         };
         return format!("{speaker}: {}{after_end}", clean(&said.text));
     }
+    if let Some(whole) = &data.conversation {
+        return conversation(whole);
+    }
     if let Some(moved) = &data.session {
         return format!(
             "{} → {}",
@@ -106,6 +109,25 @@ fn details(event: &EventEnvelope, kind: &str, numbers: Numbers) -> String {
         },
         _ => String::new(),
     }
+}
+
+/// `14 utterances, 2 holes, revision 2`.
+fn conversation(whole: &Conversation) -> String {
+    let count = |count: usize, what: &str| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural}")
+    };
+    let mut text = count(whole.utterances.len(), "utterance");
+    if whole.left_out > 0 {
+        text.push_str(&format!(" ({} more left out)", whole.left_out));
+    }
+    if !whole.holes.is_empty() {
+        text.push_str(&format!(", {}", count(whole.holes.len(), "hole")));
+    }
+    if whole.revision > 1 {
+        text.push_str(&format!(", revision {}", whole.revision));
+    }
+    text
 }
 
 /// `inbound from +1•••0142`.
@@ -274,6 +296,12 @@ mod tests {
                 json!({ "error": { "code": "bad-input", "message": "not a transcript" } }),
             ),
             plain("audio.received", call(json!({}))),
+            plain(
+                "transcript.completed",
+                json!({ "conversation": {
+                    "revision": 2, "utterances": [], "holes": [{ "missing_from": 3, "missing_to": 4 }], "left_out": 1,
+                } }),
+            ),
         ];
         insta::assert_snapshot!(lines.join("\n"), @"
         14:44:58.616  CAa4c…d4395  voice:1•••0142        state.initiated       inbound from +1•••0142
@@ -289,6 +317,7 @@ mod tests {
         14:44:58.616  CAa4c…d4395  voice:1•••0142        command.refused       dial to +1•••0142: +1•••0142 is on the list (blocked)
         14:44:58.616  CAa4c…d4395  voice:1•••0142        error.occurred        bad-input: not a transcript
         14:44:58.616  CAa4c…d4395  voice:1•••0142        audio.received
+        14:44:58.616  CAa4c…d4395  voice:1•••0142        transcript.completed  0 utterances (1 more left out), 1 hole, revision 2
         ");
     }
 

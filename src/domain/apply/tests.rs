@@ -1,16 +1,26 @@
 //! Small stories about calls.
 
+mod commands;
+mod waiting;
+
 use super::*;
 use crate::domain::Timestamp;
-use crate::domain::command::{Status, Verb};
-use crate::domain::ids::{AgentId, CallId, EventId};
-use crate::domain::input::Position;
+use crate::domain::call::Phase;
+use crate::domain::ids::{AgentId, CallId, EventId, IntentId};
+use crate::domain::input::{Direction, End, EndReason, Position, Speaker, Utterance};
 use crate::domain::session::{RecentDial, Scope};
+use crate::domain::timer::Times;
+use crate::domain::transcript::{Conversation, Spoken};
 
 /// A call as its log tells it, fed with inputs one by one.
 struct Story {
     log: Option<Log>,
     facts: Facts,
+    /// What its log would be read back as.
+    transcript: Transcript,
+    /// What the last input left to wait for, as `name after seconds`.
+    timers: Vec<String>,
+    asked: Option<Question>,
     fed: u64,
 }
 
@@ -22,6 +32,8 @@ fn policy() -> Policy {
     Policy {
         agent: agent(),
         scope: Scope::PerPhone,
+        times: Times::default(),
+        own_numbers: Vec::new(),
     }
 }
 
@@ -62,6 +74,9 @@ impl Story {
         Self {
             log: None,
             facts: Facts::default(),
+            transcript: Transcript::default(),
+            timers: Vec::new(),
+            asked: None,
             fed: 0,
         }
     }
@@ -83,22 +98,53 @@ impl Story {
     }
 
     fn take(&mut self, input: &Input) -> String {
-        match apply(self.log.as_ref(), input, &self.facts, &policy()) {
-            Outcome::Applied { event, .. } => {
+        let known = Known {
+            facts: self.facts.clone(),
+            transcript: wanted(self.log.as_ref(), input)
+                .transcript
+                .then(|| Arc::new(self.transcript.clone())),
+        };
+        self.timers.clear();
+        self.asked = None;
+        match apply(self.log.as_ref(), input, &known, &policy()) {
+            Outcome::Applied { event, timers, .. } => {
                 let before = self.log.as_ref().map_or(0, |log| log.progress().sequence);
-                assert_eq!(
-                    event.log.progress().sequence,
-                    before + 1,
-                    "the sequence has a hole"
-                );
+                let sequence = event.log.progress().sequence;
+                assert_eq!(sequence, before + 1, "the sequence has a hole");
+                if let Change::Said(said) = &event.change {
+                    self.transcript.spoken.push(Spoken {
+                        sequence,
+                        said: said.clone(),
+                    });
+                }
+                self.note(&timers);
                 let (kind, action) = event.kind_and_action();
+                let told = match &event.change {
+                    Change::Completed(conversation) => told(conversation),
+                    _ => String::new(),
+                };
                 self.log = Some(event.log);
-                format!("{kind}.{action}")
+                format!("{kind}.{action}{told}")
+            }
+            Outcome::Waiting { timers, ask } => {
+                self.note(&timers);
+                self.asked = ask;
+                "waiting".into()
             }
             Outcome::Duplicate => "duplicate".into(),
             Outcome::Late => "late".into(),
             Outcome::Rejected(rejection) => format!("rejected {}", rejection.code),
         }
+    }
+
+    fn note(&mut self, timers: &[Arm]) {
+        self.timers = timers
+            .iter()
+            .map(|arm| {
+                let seconds = arm.after.num_seconds();
+                format!("{} {:?} after {seconds}", arm.call, arm.timer)
+            })
+            .collect();
     }
 
     fn feed(&mut self, kind: InputKind) -> String {
@@ -116,6 +162,26 @@ impl Story {
     fn session(&self) -> &str {
         self.call().binding.key.as_str()
     }
+}
+
+/// A completed transcript in short: revision, texts, holes.
+fn told(conversation: &Conversation) -> String {
+    let texts: Vec<&str> = conversation
+        .spoken
+        .iter()
+        .map(|one| one.said.utterance.text.as_str())
+        .collect();
+    let holes: Vec<String> = conversation
+        .holes
+        .iter()
+        .map(|hole| format!(" hole {}-{}", hole.from, hole.to))
+        .collect();
+    format!(
+        " {}: {}{}",
+        conversation.revision,
+        texts.join(" "),
+        holes.concat()
+    )
 }
 
 #[test]
@@ -312,52 +378,18 @@ fn cancelling_ends_a_call_that_was_not_picked_up_and_no_other() {
     assert_eq!(story.feed(InputKind::Cancelled), "late");
 }
 
-fn report(status: Status) -> InputKind {
-    InputKind::Command(Report {
-        intent: IntentId::parse("rtc_1").unwrap(),
-        verb: Verb::Dial,
-        session: SessionKey::parse("asked", &agent()).unwrap(),
-        to: None,
-        call: None,
-        status,
-        reason: None,
-    })
-}
-
-#[test]
-fn a_command_is_accepted_then_answered_once() {
-    let mut story = Story::new();
-    assert_eq!(story.feed(report(Status::Accepted)), "command.accepted");
-    assert_eq!(story.feed(report(Status::Accepted)), "duplicate");
-    assert_eq!(story.feed(report(Status::Unknown)), "command.unknown");
-    assert_eq!(story.feed(report(Status::Confirmed)), "command.confirmed");
-    assert_eq!(story.feed(report(Status::Refused)), "duplicate");
-}
-
-#[test]
-fn the_ids_of_calls_and_commands_do_not_mix() {
-    let mut story = Story::new();
-    story.feed(report(Status::Accepted));
-    assert_eq!(story.feed(said("hello")), "rejected event-for-command");
-
-    let mut story = Story::new();
-    story.feed(said("hello"));
-    assert_eq!(
-        story.feed(report(Status::Accepted)),
-        "rejected command-for-call"
-    );
-}
-
 #[test]
 fn a_rejected_input_leaves_a_word_in_its_log_once() {
     let mut story = Story::new();
     story.feed(inbound("+12015550142"));
     let input = story.input(inbound("+12015550199"));
-    let Outcome::Rejected(rejection) = apply(story.log.as_ref(), &input, &story.facts, &policy())
+    let Outcome::Rejected(rejection) =
+        apply(story.log.as_ref(), &input, &Known::default(), &policy())
     else {
         panic!("not rejected");
     };
-    let event = reject(story.log.as_ref(), &input, &rejection, 7, &policy());
+    let (event, timers) = reject(story.log.as_ref(), &input, &rejection, 7, &policy());
+    assert_eq!(timers, [], "the call has its timer already");
     assert_eq!(event.kind_and_action(), ("error", "occurred"));
     story.log = Some(event.log);
     assert_eq!(story.take(&input), "duplicate");

@@ -14,13 +14,29 @@ pub struct Nats {
     process: Child,
     url: String,
     dir: TempDir,
+    more: &'static str,
 }
 
 impl Nats {
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// One that flushes its disk for each message, as `up` has it.
+    pub async fn start_flushing() -> Self {
+        Self::start_with("sync_interval: always").await
+    }
+
+    /// With more in its JetStream block.
+    pub async fn start_with(more: &'static str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (process, url) = run(dir.path(), "-1").await;
-        Self { process, url, dir }
+        let (process, url) = run(dir.path(), "-1", more).await;
+        Self {
+            process,
+            url,
+            dir,
+            more,
+        }
     }
 
     /// Where it listens.
@@ -37,7 +53,7 @@ impl Nats {
     /// Starts it again after [`Nats::kill`], where it was, with what it had.
     pub async fn restart(&mut self) {
         let (_, port) = self.url.rsplit_once(':').unwrap();
-        let (process, url) = run(self.dir.path(), port).await;
+        let (process, url) = run(self.dir.path(), port, self.more).await;
         assert_eq!(url, self.url);
         self.process = process;
     }
@@ -58,13 +74,13 @@ impl Drop for Nats {
     }
 }
 
-async fn run(dir: &Path, port: &str) -> (Child, String) {
+async fn run(dir: &Path, port: &str, more: &str) -> (Child, String) {
     let config = dir.join("nats.conf");
     let store = dir.join("store");
     std::fs::write(
         &config,
         format!(
-            "listen: \"127.0.0.1:{port}\"\nports_file_dir: {dir:?}\njetstream {{ store_dir: {store:?}, max_file_store: 10GB }}\n",
+            "listen: \"127.0.0.1:{port}\"\nports_file_dir: {dir:?}\njetstream {{ store_dir: {store:?}, max_file_store: 10GB\n{more} }}\n",
         ),
     )
     .unwrap();

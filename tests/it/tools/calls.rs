@@ -8,6 +8,7 @@ use voicebus::cli::{Exit, calls};
 use voicebus::domain::event::Change;
 use voicebus::domain::ids::AgentId;
 use voicebus::domain::session::{Policy, Scope};
+use voicebus::domain::timer::Times;
 use voicebus::router::Router;
 use voicebus::supervise::Supervisor;
 
@@ -20,6 +21,8 @@ pub(super) async fn with_router(stage: &Stage) -> CancellationToken {
     let policy = Policy {
         agent: AgentId::parse("main").unwrap(),
         scope: Scope::PerPhone,
+        times: Times::default(),
+        own_numbers: Vec::new(),
     };
     let router = Router::build(stage.bus.clone(), policy).await.unwrap();
     let view = router.view();

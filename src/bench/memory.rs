@@ -1,0 +1,215 @@
+//! Resident memory: each role is a process of its own, started as in production.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::process::{Child, Command};
+
+use super::Plan;
+use super::http::Connection;
+use super::report::{Megabytes, Row, Rows};
+use super::router::open_calls;
+use super::site::{Folder, Site, events_stored, wait_until};
+use crate::bus::server::User;
+use crate::simulate::stand_in::{StandIn, StandInConfig};
+
+/// The beginning and three utterances.
+const EVENTS_PER_CALL: usize = 4;
+/// Time for what is under way to be put down.
+const REST: Duration = Duration::from_secs(1);
+const ROLES: [User; 3] = [User::Ingress, User::Router, User::Egress];
+
+pub(super) async fn measure(
+    plan: &Plan,
+    folder: &Folder,
+    progress: &(impl Fn(&str) + Sync),
+) -> anyhow::Result<Rows> {
+    if resident(std::process::id()).is_err() {
+        progress("memory: left out, because this system has no /proc");
+        return Ok(Rows::default());
+    }
+    let site = Site::start(folder, "memory").await?;
+    let voice_server = StandIn::start(StandInConfig::default()).await?;
+    let measured = measure_on(plan, &site, &voice_server.url(), progress).await;
+    voice_server.stop().await;
+    site.stop().await?;
+    measured
+}
+
+async fn measure_on(
+    plan: &Plan,
+    site: &Site,
+    voice_server: &str,
+    progress: &(impl Fn(&str) + Sync),
+) -> anyhow::Result<Rows> {
+    progress(&format!("memory: {} open calls", plan.open_calls));
+    let mut processes = Vec::new();
+    for role in ROLES {
+        processes.push(Process::start(site, role, voice_server).await?);
+    }
+    tokio::time::sleep(REST).await;
+    let nats = site.pid().context("the nats-server is gone")?;
+    let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+    let before = read_all(&pids, nats)?;
+
+    let ingress = processes.first().context("there is an ingress")?.address;
+    let accepted = open_calls(ingress, "open", plan.open_calls, EVENTS_PER_CALL).await?;
+    let reader = site.bus(User::Router).await?;
+    wait_until("every event of the open calls is there", async || {
+        Ok((events_stored(&reader).await? >= accepted).then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(REST).await;
+    let after = read_all(&pids, nats)?;
+    let stored = events_stored(&reader).await?;
+    for process in processes {
+        process.stop().await?;
+    }
+
+    let names = ["ingress", "router", "egress", "nats-server (apart)"];
+    let row = |what: &str, before: f64, after: Resident| {
+        Row::new(what.to_owned()).megabytes(Megabytes {
+            before,
+            now: after.now,
+            peak: after.peak,
+        })
+    };
+    let mut rows: Vec<Row> = names
+        .iter()
+        .zip(before.iter().zip(&after))
+        .map(|(name, (before, after))| row(name, before.now, *after))
+        .collect();
+    let sum = |all: &[Resident], part: fn(&Resident) -> f64| -> f64 {
+        all.iter().take(ROLES.len()).map(part).sum()
+    };
+    let all = Resident {
+        now: sum(&after, |resident| resident.now),
+        peak: sum(&after, |resident| resident.peak),
+    };
+    let what = format!("the three roles, {} open calls", plan.open_calls);
+    let all = row(&what, sum(&before, |resident| resident.now), all);
+    rows.insert(ROLES.len(), all.target("under 100 MB"));
+    Ok(Rows {
+        all: rows,
+        lost: 0,
+        doubled: stored.saturating_sub(accepted),
+    })
+}
+
+/// A role in a process of its own.
+struct Process {
+    child: Child,
+    pid: u32,
+    address: SocketAddr,
+}
+
+impl Process {
+    async fn start(site: &Site, role: User, voice_server: &str) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let log = std::fs::File::create(site.dir().join(format!("{}.log", role.name())))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        // Nothing of this process's own settings is meant for the measured one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("VOICEBUS_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .arg(role.name())
+            .args(["--nats-url", site.url()])
+            .args(["--listen", &address.to_string()])
+            .args(["--voice-server", voice_server])
+            .env("VOICEBUS_NATS_PASSWORD", site.password(role))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start the {}", role.name()))?;
+        wait_until("the role is ready", async || {
+            if let Some(status) = child.try_wait()? {
+                bail!("the {} left early: {status}", role.name());
+            }
+            Ok(is_ready(address).await.then_some(()))
+        })
+        .await?;
+        let pid = child.id().context("the process is gone")?;
+        Ok(Self {
+            child,
+            pid,
+            address,
+        })
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid).ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw);
+        let pid = pid.context("the process is gone")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.child.wait().await?;
+        if !status.success() {
+            bail!("a role ended badly: {status}");
+        }
+        Ok(())
+    }
+}
+
+async fn is_ready(address: SocketAddr) -> bool {
+    let Ok(mut connection) = Connection::open(address).await else {
+        return false;
+    };
+    let request = b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let answer = connection.ask(request).await;
+    answer.is_ok_and(|answer| answer.status == 200)
+}
+
+/// A port that was free a moment ago.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// In MB of 1,000,000 bytes.
+#[derive(Clone, Copy)]
+struct Resident {
+    now: f64,
+    peak: f64,
+}
+
+fn read_all(roles: &[u32], nats: u32) -> anyhow::Result<Vec<Resident>> {
+    roles
+        .iter()
+        .chain([&nats])
+        .map(|pid| resident(*pid))
+        .collect()
+}
+
+fn resident(pid: u32) -> anyhow::Result<Resident> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(Resident {
+        now: megabytes(&status, "VmRSS:")?,
+        peak: megabytes(&status, "VmHWM:")?,
+    })
+}
+
+fn megabytes(status: &str, name: &str) -> anyhow::Result<f64> {
+    let kibibytes: Option<f64> = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    Ok(kibibytes.with_context(|| format!("there is no {name}"))? * 1.024e-3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kibibytes_become_megabytes() {
+        let status = "Name:\tx\nVmHWM:\t   20000 kB\nVmRSS:\t   10000 kB\n";
+        assert!((megabytes(status, "VmRSS:").unwrap() - 10.24).abs() < 1e-9);
+        assert!((megabytes(status, "VmHWM:").unwrap() - 20.48).abs() < 1e-9);
+        assert!(megabytes(status, "VmSwap:").is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! The settings that can be given on the command line or by environment.
+
+use std::path::PathBuf;
+
+/// What every role can be told on the command line or by environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Overrides {
+    /// Configuration file; see config/default.toml for all settings
+    #[arg(long, value_name = "FILE", env = "VOICEBUS_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Check the configuration, say what is wrong with it, and leave
+    #[arg(long)]
+    pub check_config: bool,
+    /// NATS server, several separated by commas; with it, `up` starts none of its own
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "VOICEBUS_NATS_URL",
+        hide_env_values = true
+    )]
+    pub nats_url: Option<String>,
+    /// User at the NATS server [default: the role's name]; its password comes from
+    /// VOICEBUS_NATS_PASSWORD or VOICEBUS_NATS_PASSWORD_FILE
+    #[arg(long, value_name = "USER", env = "VOICEBUS_NATS_USER")]
+    pub nats_user: Option<String>,
+    /// Credentials file of the NATS tools, instead of user and password
+    #[arg(long, value_name = "FILE", env = "VOICEBUS_NATS_CREDS")]
+    pub creds: Option<PathBuf>,
+    /// Where to listen for HTTP; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
+    pub listen: Option<String>,
+    /// The phone-call server
+    #[arg(long, value_name = "URL", env = "VOICEBUS_VOICE_SERVER")]
+    pub voice_server: Option<String>,
+    /// The numbers that the phone-call server calls from, separated by commas
+    #[arg(long, value_name = "NUMBERS", env = "VOICEBUS_OWN_NUMBERS")]
+    pub own_numbers: Option<String>,
+    /// Where an ingress keeps accepted events while NATS is away, one directory for each
+    /// [default: none; `up`: `spool` in its data directory]
+    #[arg(long, value_name = "DIR", env = "VOICEBUS_SPOOL_DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// The OpenClaw agent that calls belong to
+    #[arg(long, value_name = "AGENT", env = "VOICEBUS_AGENT")]
+    pub agent: Option<String>,
+    /// Which calls share a session: per-phone, per-call or main
+    #[arg(long, value_name = "SCOPE", env = "VOICEBUS_SESSION_SCOPE")]
+    pub session_scope: Option<String>,
+    /// Time zone of times that come without one, for example Europe/Vienna
+    #[arg(long, value_name = "ZONE", env = "VOICEBUS_TIME_ZONE")]
+    pub time_zone: Option<String>,
+    /// Where `up` keeps its data
+    #[arg(long, value_name = "DIR", env = "VOICEBUS_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the nats-server of `up` listens; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", env = "VOICEBUS_NATS_LISTEN")]
+    pub nats_listen: Option<String>,
+    /// How much to log: error, warn, info, debug, trace, or a filter
+    #[arg(long, value_name = "LEVEL", env = "VOICEBUS_LOG")]
+    pub log: Option<String>,
+    /// How to log: text or json
+    #[arg(long, value_name = "FORMAT", env = "VOICEBUS_LOG_FORMAT")]
+    pub log_format: Option<String>,
+}

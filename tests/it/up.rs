@@ -1,0 +1,65 @@
+//! `voicebus up` and what it leaves for others to read: its run file, and its data directory.
+
+use std::path::Path;
+
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{Options, Process, Up, as_pid, reached, runs};
+
+fn run_file(up: &Up) -> Option<Value> {
+    let text = std::fs::read(up.data_dir().join("run.json")).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+/// Starts `up` against a NATS where nobody listens, and gives its exit code and words.
+async fn up_without_nats(data_dir: &Path) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = data_dir.to_str().unwrap();
+    let mut args = vec!["up", "--data-dir", data_dir, "--listen", "127.0.0.1:0"];
+    args.extend(["--nats-url", "nats://127.0.0.1:1"]);
+    let mut process = Process::start("up", folder.path(), &args, &[]);
+    let status = process.ended().await;
+    (status.code(), process.log())
+}
+
+#[tokio::test]
+async fn the_run_file_names_the_nats_server_that_runs_also_after_a_restart() {
+    let up = Up::start(Options::default()).await;
+    for _round in 0..2 {
+        let before = run_file(&up).unwrap()["nats_pid"].clone();
+        let pid = u32::try_from(before.as_u64().unwrap()).unwrap();
+        assert!(runs(pid));
+        kill_process(as_pid(pid), Signal::KILL).unwrap();
+        reached("another nats-server in run.json", async || {
+            let told = run_file(&up).ok_or("there is none")?;
+            if told["nats_pid"] == before {
+                Err("the old one is still named".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+    }
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_file_that_was_left_behind_is_gone_before_anything_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("run.json");
+    std::fs::write(&left, json!({ "pid": 1 }).to_string()).unwrap();
+    let (code, words) = up_without_nats(dir.path()).await;
+    assert_eq!(code, Some(1), "{words}");
+    assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_up_also_when_nats_is_somebody_elses() {
+    let up = Up::start(Options::default()).await;
+    let (code, words) = up_without_nats(&up.data_dir()).await;
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("is in use by process"), "{words}");
+    assert!(run_file(&up).is_some());
+    up.stop().await;
+}
