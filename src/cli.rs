@@ -10,13 +10,16 @@
 
 pub mod call;
 pub mod calls;
+pub mod dlq;
 pub mod doctor;
 pub mod hangup;
 pub mod paint;
+pub mod replay;
 pub mod tail;
 pub mod target;
 
 mod bench;
+mod confirm;
 mod outcome;
 mod provision;
 mod roles;
@@ -71,6 +74,10 @@ enum Command {
     Call(call::Args),
     /// End a call
     Hangup(hangup::Args),
+    /// Look at what could not be used, try it again, or remove it
+    Dlq(dlq::Args),
+    /// Publish old events again, for tests and for those who missed them
+    Replay(replay::Args),
     /// Tell whether all is well, and what to do when it is not
     Doctor(doctor::Args),
     /// Stand in for the phone-call server, and make calls; dials nobody
@@ -124,6 +131,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Calls(args) => tool(calls::run(args, &mut io::stdout())).await,
         Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
         Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
+        Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
+        Command::Replay(args) => tool(replay::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,
         Command::Bench(args) => finish(bench::run(args).await),
         Command::Simulate(args) => {

@@ -11,6 +11,7 @@
 //! A permission that is missing for one of the subjects looks like no answer.
 
 use async_nats::HeaderMap;
+use async_nats::client::PublishErrorKind;
 use async_nats::header::{
     NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
 };
@@ -107,11 +108,13 @@ impl Bus {
             sent.map_err(|error| publish::Error::Refused {
                 subject: message.subject.clone(),
                 reason: error.kind().to_string(),
+                of_this_message: error.kind() != PublishErrorKind::Send,
             })?;
         }
         Err(publish::Error::Refused {
             subject: String::new(),
             reason: "the batch is empty".to_owned(),
+            of_this_message: true,
         })
     }
 }

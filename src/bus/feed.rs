@@ -56,6 +56,10 @@ pub struct Stored {
     pub subject: String,
     /// Its number in the stream.
     pub sequence: u64,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+    /// How many more there were when it was handed out.
+    pub left: u64,
     /// Its body, unaltered.
     pub payload: Bytes,
 }
@@ -203,6 +207,10 @@ impl Feed {
                 let Ok(info) = message.info() else {
                     return self.leave("the server sent something unexpected".to_owned());
                 };
+                let stored_at = Timestamp::from_timestamp(
+                    info.published.unix_timestamp(),
+                    info.published.nanosecond(),
+                );
                 if info.consumer_sequence != current.handed_out + 1 {
                     return self.leave("events were lost on the way".to_owned());
                 }
@@ -210,6 +218,8 @@ impl Feed {
                 self.place = info.stream_sequence + 1;
                 Some(Step::Event(Stored {
                     sequence: info.stream_sequence,
+                    stored_at: stored_at.unwrap_or_default(),
+                    left: info.pending,
                     subject: message.subject.to_string(),
                     payload: message.payload.clone(),
                 }))

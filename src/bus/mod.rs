@@ -5,6 +5,7 @@
 //! Everything here therefore has a time-out of its own, and what the server complains about is
 //! logged by [`connect`].
 
+pub mod advisory;
 pub mod batch;
 pub mod bucket;
 pub mod command;
@@ -13,14 +14,18 @@ pub mod dead_letter;
 pub mod envelope;
 pub mod feed;
 pub mod inspect;
+pub mod letters;
 pub mod log;
 pub mod publish;
+pub mod replay;
 pub mod server;
 pub mod service;
 pub mod streams;
 pub mod subjects;
 pub mod timer;
 pub mod transcript;
+pub mod trouble;
+pub mod unreadable;
 pub mod version;
 
 mod connection;

@@ -24,6 +24,13 @@ const WRONG_LAST_SEQUENCE: u64 = 10071;
 /// The same as a cluster says it about writers that meet in flight; async-nats does not map it.
 const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
 
+/// Refusals that every message would get: JetStream or the stream is not there or not available,
+/// it is full, sealed or offline, or the account has no room left. Any other is about the message.
+const EVERYBODYS: [u64; 14] = [
+    10002, 10004, 10008, 10009, 10023, 10028, 10035, 10039, 10047, 10059, 10076, 10077, 10109,
+    10118,
+];
+
 /// What a cluster or a single server says about a message that is larger than the stream takes,
 /// and about headers that are.
 const NEVER: [u64; 2] = [10054, 10097];
@@ -44,6 +51,8 @@ pub enum Error {
         subject: String,
         /// What the server says.
         reason: String,
+        /// Whether others would be taken.
+        of_this_message: bool,
     },
     /// The server refuses, and would refuse the same message again whatever happens.
     #[error("JetStream will never take this message on `{subject}`: {reason}")]
@@ -64,6 +73,20 @@ pub enum Error {
     /// The message cannot be written.
     #[error(transparent)]
     Envelope(#[from] envelope::Error),
+}
+
+impl Error {
+    /// Whether the trouble is of this message alone, so that waiting for the server is in vain.
+    #[must_use]
+    pub fn is_of_this_message(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::Unacceptable { .. } | Self::Envelope(_) => true,
+            Self::Refused {
+                of_this_message, ..
+            } => *of_this_message,
+            Self::Unclear { .. } => false,
+        }
+    }
 }
 
 /// A message that is to be stored, whole: it can be kept and sent again as it was.
@@ -237,6 +260,7 @@ pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) 
         return Error::Refused {
             subject,
             reason: refusal.to_string(),
+            of_this_message: !EVERYBODYS.contains(&code),
         };
     }
     match error.kind() {
@@ -244,6 +268,7 @@ pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) 
         PublishErrorKind::StreamNotFound => Error::Refused {
             subject,
             reason: "no stream takes this subject; run `voicebus provision`".to_owned(),
+            of_this_message: false,
         },
         PublishErrorKind::MaxPayloadExceeded => Error::Unacceptable {
             subject,

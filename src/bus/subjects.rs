@@ -10,6 +10,7 @@
 //! | `voice.dlq.<role>.<reason>` | VOICE_DLQ | dead letters |
 //! | `voice.health.<component>` | none | health changes |
 //! | `voice.svc.…` | none | micro services |
+//! | `replay.…` | none | old events, published again for whoever wants them |
 //!
 //! The call comes before the session, because `voice.event.<call>.>` is the filter of every
 //! commit, and a wildcard in front of it would cost time in proportion to the number of sessions.
@@ -41,6 +42,11 @@ pub const BUCKET_INTENT: &str = "VOICE_INTENT";
 pub const BUCKET_NUMBER: &str = "VOICE_NUMBER";
 /// The bucket of links from a number to a session.
 pub const BUCKET_LINK: &str = "VOICE_LINK";
+
+/// Dead letters that hold inputs go back to subjects that begin so.
+const INPUTS: &str = "voice.in.";
+/// Replayed events go to subjects that begin so, and nowhere else.
+const REPLAYS: &str = "replay.";
 
 /// Everything that happened.
 pub const EVENTS_ALL: &str = "voice.event.>";
@@ -240,6 +246,87 @@ pub fn partition_consumer(partition: u32) -> String {
     format!("p{partition}")
 }
 
+/// Whether a consumer is one of ours that feed the partitions.
+#[must_use]
+pub fn is_partition_consumer(name: &str) -> bool {
+    name.strip_prefix('p')
+        .is_some_and(|k| !k.is_empty() && k.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What the server says when it gives up a message of a stream for a consumer, or when a worker
+/// has given it up.
+#[must_use]
+pub fn advisories_of(stream: &str) -> [String; 2] {
+    ["MAX_DELIVERIES", "MSG_TERMINATED"]
+        .map(|what| format!("$JS.EVENT.ADVISORY.CONSUMER.{what}.{stream}.>"))
+}
+
+/// `voice.dlq.<role>.<reason>` with `*` for what does not matter; `None` when a word is none.
+#[must_use]
+pub fn dead_letters(role: Option<&str>, reason: Option<&str>) -> Option<String> {
+    let word = |word: Option<&str>| match word {
+        None => Some("*".to_owned()),
+        Some(word) => is_token(word).then(|| word.to_owned()),
+    };
+    Some(format!("voice.dlq.{}.{}", word(role)?, word(reason)?))
+}
+
+/// Role and reason of a dead letter's subject.
+#[must_use]
+pub fn parse_dead_letter(subject: &str) -> Option<(&str, &str)> {
+    subject.strip_prefix("voice.dlq.")?.split_once('.')
+}
+
+/// Whether an input could have been published here, so that it can be published again.
+#[must_use]
+pub fn is_input(subject: &str) -> bool {
+    subject
+        .strip_prefix(INPUTS)
+        .is_some_and(|rest| rest.split('.').all(is_published_token))
+}
+
+/// A subject for replayed events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplaySubject(String);
+
+impl ReplaySubject {
+    /// Reads a subject: `replay.`, then words.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(REPLAYS) {
+            Some(rest) if rest.split('.').all(is_token) => Ok(Self(text.to_owned())),
+            Some(_) => Err(format!(
+                "`{text}` is not a subject: after `{REPLAYS}` come words of letters, digits, - and _, separated by dots"
+            )),
+            None => Err(format!(
+                "`{text}` does not begin with `{REPLAYS}`: old events go there and nowhere else, so that nobody takes them for new ones and no phone is called"
+            )),
+        }
+    }
+
+    /// The subject.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_token(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+/// Any word that the server takes in a subject of a message.
+fn is_published_token(word: &str) -> bool {
+    !word.is_empty()
+        && !matches!(word, "*" | ">")
+        && !word.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 /// `voice.cmd.<verb>.<key>`; the key must be an id.
 #[must_use]
 pub fn command(verb: crate::domain::command::Verb, key: &str) -> String {
@@ -261,12 +348,56 @@ pub fn health(component: &'static str) -> String {
 /// The call (or command) that an input's subject names, when it is one of ours.
 #[must_use]
 pub fn call_of_input(subject: &str) -> Option<CallId> {
-    let mut tokens = subject.strip_prefix("voice.in.")?.split('.');
+    let mut tokens = subject.strip_prefix(INPUTS)?.split('.');
     let (_partition, call, _kind) = (tokens.next()?, tokens.next()?, tokens.next()?);
     if tokens.next().is_some() {
         return None;
     }
     CallId::parse(call).ok()
+}
+
+/// What is wrong with the subject of an input that was read: the call, the partition or the right
+/// to say it is not what the subject says. `None` when nothing is.
+#[must_use]
+pub fn misrouted(
+    subjects: &Subjects,
+    subject: &str,
+    call: &CallId,
+    kind: &InputKind,
+) -> Option<String> {
+    let Some(named) = call_of_input(subject) else {
+        return Some(
+            "the subject is not of the form voice.in.<partition>.<call>.<type>".to_owned(),
+        );
+    };
+    if named != *call {
+        return Some(format!(
+            "the subject names the call {named}, the input the call {call}"
+        ));
+    }
+    let wanted = subjects.partition(call);
+    if partition_of_input(subject) != Some(wanted) {
+        return Some(format!("the call belongs to partition {wanted}"));
+    }
+    // Only egress may publish there.
+    let of_command = input_type(kind) == "command";
+    (of_command != subject.ends_with(".command")).then(|| {
+        format!(
+            "an input of type {} is not for this subject",
+            input_type(kind)
+        )
+    })
+}
+
+/// The partition that an input's subject names.
+#[must_use]
+pub fn partition_of_input(subject: &str) -> Option<u32> {
+    subject
+        .strip_prefix(INPUTS)?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Verb and key of a command's subject.
@@ -279,61 +410,4 @@ pub fn parse_command(subject: &str) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::ids::AgentId;
-
-    fn subjects() -> Subjects {
-        Subjects::new(NonZeroU32::new(32).unwrap(), "salt")
-    }
-
-    fn call(id: &str) -> CallId {
-        CallId::parse(id).unwrap()
-    }
-
-    #[test]
-    fn a_call_keeps_its_partition_for_ever() {
-        // These numbers are stored in streams: a change of the hash would break the order of every
-        // call that is under way.
-        let partition = |id| subjects().partition(&call(id));
-        assert_eq!(
-            [partition("CA1"), partition("rtc_1"), partition("rtc_2")],
-            [16, 22, 17]
-        );
-    }
-
-    #[test]
-    fn partitions_are_used_evenly() {
-        let mut counts = [0u32; 32];
-        for n in 0..3200 {
-            counts[subjects().partition(&call(&format!("rtc_{n}"))) as usize] += 1;
-        }
-        assert!(
-            counts.iter().all(|count| (60..=140).contains(count)),
-            "{counts:?}"
-        );
-    }
-
-    #[test]
-    fn subjects_show_neither_session_nor_number() {
-        let agent = AgentId::parse("main").unwrap();
-        let token = subjects().session_token(&SessionKey::per_phone(&agent, "12015550142"));
-        assert_eq!(token.len(), 18);
-        assert!(!token.contains("5550142"));
-        let other = Subjects::new(NonZeroU32::new(32).unwrap(), "other");
-        assert_ne!(
-            token,
-            other.session_token(&SessionKey::per_phone(&agent, "12015550142"))
-        );
-    }
-
-    #[test]
-    fn subjects_are_read_back() {
-        let subject = subjects().input(&call("rtc_1"), &InputKind::Ringing);
-        assert_eq!(subject, "voice.in.22.rtc_1.ringing");
-        assert_eq!(call_of_input(&subject), Some(call("rtc_1")));
-        assert_eq!(call_of_input("voice.in.22.rtc_1.ringing.more"), None);
-        assert_eq!(parse_command("voice.cmd.dial.i1"), Some(("dial", "i1")));
-        assert_eq!(parse_command("voice.cmd.dial.i1.x"), None);
-    }
-}
+mod tests;

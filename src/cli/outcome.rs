@@ -215,6 +215,7 @@ mod tests {
         let full = command::Error::Publish(publish::Error::Refused {
             subject: "voice.cmd.dial.i-1".to_owned(),
             reason: "maximum bytes exceeded".to_owned(),
+            of_this_message: false,
         });
         let error = dial.tell(Err(full), false, &mut Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "nothing was dialled");

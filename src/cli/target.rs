@@ -19,9 +19,18 @@ const PASSWORD: &str = "VOICEBUS_NATS_PASSWORD";
 const PASSWORD_FILE: &str = "VOICEBUS_NATS_PASSWORD_FILE";
 
 /// The users of the server files in `nats/`. Each may listen to the inbox of its own name only.
-const ROLES: [&str; 6] = [AGENT, OBSERVER, "ingress", "router", "egress", "provision"];
+const ROLES: [&str; 7] = [
+    AGENT,
+    OBSERVER,
+    OPERATOR,
+    "ingress",
+    "router",
+    "egress",
+    "provision",
+];
 const OBSERVER: &str = "observer";
 const AGENT: &str = "agent";
+const OPERATOR: &str = "operator";
 
 /// Where NATS is and who one is there.
 #[derive(Debug, Clone, clap::Args)]
@@ -137,6 +146,14 @@ impl Target {
         self.connect(AGENT).await
     }
 
+    /// Connects as somebody who may take dead letters back, remove them, and replay events.
+    ///
+    /// # Errors
+    /// See [`enum@Error`].
+    pub async fn operator(&self) -> Result<Connection, Error> {
+        self.connect(OPERATOR).await
+    }
+
     /// What runs in the data directory; `None` when nothing does.
     ///
     /// # Errors
@@ -233,7 +250,7 @@ impl Target {
         let password = passwords
             .get(role)
             .and_then(|password| password.as_str())
-            .ok_or_else(|| unusable(format!("it has no password for the user `{role}`")))?;
+            .ok_or_else(|| unusable(format!("it has no password for the user `{role}`; stop voicebus and start it again to have one made")))?;
         Ok(Settings {
             url: running.nats,
             auth: Auth::Password {

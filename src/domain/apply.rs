@@ -139,13 +139,14 @@ pub fn wanted<'a>(log: Option<&Log>, input: &'a Input) -> Wanted<'a> {
     Wanted { number, transcript }
 }
 
-/// The event that tells the log of an input which lies in the dead letters, and the timers that
-/// must be armed before it.
+/// The event that tells the log of an input which lies in the dead letters as number `letter`, and
+/// the timers that must be armed before it.
 #[must_use]
 pub fn reject(
     log: Option<&Log>,
     input: &Input,
     rejection: &Rejection,
+    letter: u64,
     policy: &Policy,
 ) -> (Event, Vec<Arm>) {
     let mut next = log.cloned().unwrap_or_else(|| {
@@ -163,6 +164,7 @@ pub fn reject(
     let change = Change::Error {
         code: rejection.code.to_owned(),
         text: rejection.text.clone(),
+        letter,
     };
     let event = Event {
         id: input.id.clone(),

@@ -53,6 +53,8 @@ pub enum Change {
         code: String,
         /// A sentence for people.
         text: String,
+        /// The number of the dead letter.
+        letter: u64,
     },
 }
 

@@ -5,6 +5,7 @@
 //! whether it did. So the intent record is written before anything leaves, a record that says
 //! `sending` is never sent again, and whatever is not certainly unsent ends as `unknown`.
 
+mod burial;
 mod health;
 mod history;
 mod intent;
@@ -17,7 +18,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use crate::bus::{Bus, bucket, consume, subjects};
+use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
 use crate::domain::ids::AgentId;
 use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
@@ -89,6 +90,16 @@ impl Egress {
                 Ok(())
             });
         }
+        let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
+        tasks.critical("egress advisories", async move {
+            advisory::run(&bus, &stop, worker).await
+        });
+        let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
+        tasks.critical("egress unreadable commands", async move {
+            let consumers = vec![subjects::CONSUMER_EGRESS.to_owned()];
+            unreadable::run(&bus, &stop, consumers, worker).await;
+            Ok(())
+        });
         let (bus, health, server, stop) = (
             self.bus.clone(),
             self.health.clone(),

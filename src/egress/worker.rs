@@ -13,11 +13,11 @@ use super::outcome::{Meaning, of_cancel, of_dial};
 use super::{VoiceServer, VoiceServerError};
 use crate::bus::bucket::{Bucket, Error as BucketError};
 use crate::bus::consume::{Delivery, Disposition, Handler};
-use crate::bus::dead_letter::DeadLetter;
 use crate::bus::envelope::{
     DialRequest, HangupRequest, IntentRecord, IntentState, NumberRecord, encode_input,
 };
-use crate::bus::{Bus, publish, service, subjects};
+use crate::bus::trouble::{Trouble, guarded, pause_after};
+use crate::bus::{Bus, service, subjects};
 use crate::domain::Timestamp;
 use crate::domain::command::{Dial, Reason, Report, Status, Verb};
 use crate::domain::ids::{AgentId, CallId, EventId, IntentId, SessionKey};
@@ -34,47 +34,21 @@ const NUMBER_TRIES_MAX: usize = 8;
 
 #[derive(Clone)]
 pub(super) struct Worker {
-    bus: Bus,
+    pub(super) bus: Bus,
     server: VoiceServer,
-    agent: AgentId,
+    pub(super) agent: AgentId,
     own_numbers: Vec<E164>,
-    intents: Intents,
+    pub(super) intents: Intents,
     numbers: Bucket,
     in_flight: Arc<AtomicUsize>,
-}
-
-/// Trouble that may pass: the command stays in the stream.
-struct Retry(String);
-
-impl From<BucketError> for Retry {
-    fn from(error: BucketError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<publish::Error> for Retry {
-    fn from(error: publish::Error) -> Self {
-        Self(error.to_string())
-    }
 }
 
 impl Handler for Worker {
     async fn handle(&mut self, delivery: Delivery) -> Disposition {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let taken = self.take(&delivery).await;
+        let disposition = self.settled(&delivery).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        match taken {
-            Ok(()) => Disposition::Ack,
-            Err(Retry(reason)) => {
-                warn!(
-                    stream_sequence = delivery.stream_sequence,
-                    attempt = delivery.attempt,
-                    reason,
-                    "command not done yet"
-                );
-                Disposition::Retry { after: RETRY_PAUSE }
-            }
-        }
+        disposition
     }
 }
 
@@ -98,67 +72,69 @@ impl Worker {
         })
     }
 
-    async fn take(&self, delivery: &Delivery) -> Result<(), Retry> {
+    async fn settled(&self, delivery: &Delivery) -> Disposition {
+        let mut tries = 0;
+        loop {
+            let Err(trouble) = guarded(self.take(delivery)).await else {
+                return Disposition::Ack;
+            };
+            warn!(
+                stream_sequence = delivery.stream_sequence,
+                attempt = delivery.attempt,
+                tries,
+                reason = trouble.reason(),
+                "command not done yet"
+            );
+            let again = Disposition::Retry { after: RETRY_PAUSE };
+            let Trouble::Own(reason) = trouble else {
+                return again;
+            };
+            tries += 1;
+            if let Some(pause) = pause_after(tries) {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            let text = format!("tried {tries} times: {reason}");
+            return match self.give_up(delivery, "exhausted", &text).await {
+                Ok(()) => Disposition::Ack,
+                Err(_) => again,
+            };
+        }
+    }
+
+    async fn take(&self, delivery: &Delivery) -> Result<(), Trouble> {
         match subjects::parse_command(&delivery.subject) {
             Some(("dial", key)) => match IntentId::parse(key) {
                 Ok(intent) => self.take_dial(delivery, intent).await,
-                Err(error) => self.park(delivery, "bad-id", &error.to_string()).await,
+                Err(error) => self.bury(delivery, "bad-id", &error.to_string()).await,
             },
             Some(("hangup", key)) => match CallId::parse(key) {
                 Ok(call) => self.take_hangup(delivery, &call).await,
-                Err(error) => self.park(delivery, "bad-id", &error.to_string()).await,
+                Err(error) => self.bury(delivery, "bad-id", &error.to_string()).await,
             },
             _ => {
-                self.park(delivery, "unknown-command", "nobody knows this command")
+                self.bury(delivery, "unknown-command", "nobody knows this command")
                     .await
             }
         }
     }
 
-    async fn park(
-        &self,
-        delivery: &Delivery,
-        code: &'static str,
-        reason: &str,
-    ) -> Result<(), Retry> {
-        warn!(
-            stream_sequence = delivery.stream_sequence,
-            code, reason, "command goes to the dead letters"
-        );
-        let letter = DeadLetter {
-            role: "egress",
-            code,
-            reason,
-            id: &delivery.stream_sequence.to_string(),
-            subject: &delivery.subject,
-            attempts: delivery.attempt,
-            headers: Some(&delivery.headers),
-            payload: delivery.payload.clone(),
+    async fn take_dial(&self, delivery: &Delivery, intent: IntentId) -> Result<(), Trouble> {
+        let request = match DialRequest::decode(&delivery.payload) {
+            Ok(request) => request,
+            Err(error) => {
+                let text = crate::error_chain::Chain(&error).to_string();
+                return self.give_up(delivery, "bad-command", &text).await;
+            }
         };
-        self.bus.park(letter).await?;
-        Ok(())
-    }
-
-    async fn take_dial(&self, delivery: &Delivery, intent: IntentId) -> Result<(), Retry> {
-        let asked_at = delivery.stored_at;
-        let dial = DialRequest::decode(&delivery.payload)
-            .and_then(|request| request.to_dial(intent.clone(), &self.agent, asked_at));
-        let dial = match dial {
+        let dial = match request.to_dial(intent.clone(), &self.agent, delivery.stored_at) {
             Ok(dial) => dial,
             Err(error) => {
-                let report = Report {
-                    intent,
-                    verb: Verb::Dial,
-                    session: SessionKey::main(&self.agent),
-                    to: None,
-                    call: None,
-                    status: Status::Refused,
-                    reason: Some(Reason {
-                        code: "bad-command".to_owned(),
-                        text: crate::error_chain::Chain(&error).to_string(),
-                    }),
+                let reason = Reason {
+                    code: "bad-command".to_owned(),
+                    text: crate::error_chain::Chain(&error).to_string(),
                 };
-                return self.report(report).await;
+                return self.report(self.refused(intent, Verb::Dial, reason)).await;
             }
         };
         let body_hash = hex(&Sha256::digest(&delivery.payload));
@@ -166,7 +142,7 @@ impl Worker {
     }
 
     /// Brings a dial one step further, from wherever its record says it is.
-    async fn dial(&self, dial: &Dial, body_hash: &str) -> Result<(), Retry> {
+    async fn dial(&self, dial: &Dial, body_hash: &str) -> Result<(), Trouble> {
         let found = self.intents.find(&dial.intent).await?;
         match found
             .record
@@ -179,7 +155,7 @@ impl Worker {
             Some((IntentState::Sending { .. }, at)) => {
                 // Never sent again: either a worker is at it, or nobody knows what happened.
                 if Utc::now() - at < SENDING_SETTLES_AFTER {
-                    return Err(Retry(
+                    return Err(Trouble::Wait(
                         "another worker may be waiting for the server".to_owned(),
                     ));
                 }
@@ -192,7 +168,7 @@ impl Worker {
             }
             Some((IntentState::Confirmed { call }, _)) => match CallId::parse(call) {
                 Ok(call) => self.tell(dial, &Meaning::Placed(call)).await,
-                Err(error) => Err(Retry(error.to_string())),
+                Err(error) => Err(Trouble::Own(error.to_string())),
             },
             Some((IntentState::Refused { code, reason }, _)) => {
                 self.tell(
@@ -217,7 +193,7 @@ impl Worker {
         }
     }
 
-    async fn send(&self, dial: &Dial, body_hash: &str, found: &Found) -> Result<(), Retry> {
+    async fn send(&self, dial: &Dial, body_hash: &str, found: &Found) -> Result<(), Trouble> {
         if Utc::now() >= dial.deadline {
             return self.expire(dial).await;
         }
@@ -253,7 +229,8 @@ impl Worker {
                     body_hash,
                 );
                 self.intents.write(&dial.intent, &found, unsent).await?;
-                return Err(Retry(reason));
+                // Its deadline is the bound.
+                return Err(Trouble::Wait(reason));
             }
             Err(error @ (VoiceServerError::Lost(_) | VoiceServerError::TooLong)) => {
                 Meaning::Unknown(Reason {
@@ -272,7 +249,7 @@ impl Worker {
         body_hash: &str,
         found: &Found,
         meaning: Meaning,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         let state = match &meaning {
             Meaning::Placed(call) => IntentState::Confirmed {
                 call: call.to_string(),
@@ -300,7 +277,9 @@ impl Worker {
                     now.record.as_ref().map(|record| &record.state),
                     Some(IntentState::Unknown { .. })
                 ) {
-                    return Err(Retry("the record was changed by another worker".to_owned()));
+                    return Err(Trouble::Own(
+                        "the record was changed by another worker".to_owned(),
+                    ));
                 }
                 self.intents
                     .write(&dial.intent, &now, record(state, body_hash))
@@ -311,7 +290,7 @@ impl Worker {
         self.tell(dial, &meaning).await
     }
 
-    async fn tell(&self, dial: &Dial, meaning: &Meaning) -> Result<(), Retry> {
+    async fn tell(&self, dial: &Dial, meaning: &Meaning) -> Result<(), Trouble> {
         match meaning {
             Meaning::Placed(call) => {
                 info!(intent.id = %dial.intent, call.id = %call, "call placed");
@@ -343,7 +322,7 @@ impl Worker {
         }
     }
 
-    async fn expire(&self, dial: &Dial) -> Result<(), Retry> {
+    async fn expire(&self, dial: &Dial) -> Result<(), Trouble> {
         info!(intent.id = %dial.intent, "dial expired before anything was sent");
         self.forget(dial).await?;
         let reason = Reason {
@@ -356,7 +335,7 @@ impl Worker {
 
     /// Remembers the dial under both numbers, so that the router finds the session of both ids of
     /// the call, whichever way the signalling names the other end.
-    async fn remember(&self, dial: &Dial, call: Option<&CallId>) -> Result<(), Retry> {
+    async fn remember(&self, dial: &Dial, call: Option<&CallId>) -> Result<(), Trouble> {
         let now = Utc::now();
         self.change_dials(dial, |dials| {
             let known = dials
@@ -379,7 +358,7 @@ impl Worker {
     }
 
     /// Forgets a dial that made no call, so that the next call with that number is not taken for it.
-    async fn forget(&self, dial: &Dial) -> Result<(), Retry> {
+    async fn forget(&self, dial: &Dial) -> Result<(), Trouble> {
         self.change_dials(dial, |dials| {
             Some(
                 dials
@@ -396,7 +375,7 @@ impl Worker {
         &self,
         dial: &Dial,
         change: impl Fn(&[RecentDial]) -> Option<Vec<RecentDial>>,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         // Which number the server shows when it is not told is its own affair; it is one of ours.
         let shown = match &dial.caller_id {
             Some(number) => std::slice::from_ref(number),
@@ -412,43 +391,40 @@ impl Worker {
         &self,
         number: &E164,
         change: impl Fn(&[RecentDial]) -> Option<Vec<RecentDial>>,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         let key = self.bus.subjects().number_key(number);
         for _ in 0..NUMBER_TRIES_MAX {
             let entry = self.numbers.get(&key).await?;
             let dials = match &entry {
-                Some(entry) => {
-                    NumberRecord::decode(&entry.value).map_err(|error| Retry(error.to_string()))?
-                }
+                Some(entry) => NumberRecord::decode(&entry.value).map_err(own)?,
                 None => Vec::new(),
             };
             let Some(changed) = change(&dials).filter(|changed| *changed != dials) else {
                 return Ok(());
             };
-            let value = NumberRecord::encode(&changed).map_err(|error| Retry(error.to_string()))?;
+            let value = NumberRecord::encode(&changed).map_err(own)?;
             match self.numbers.write(&key, value, entry.as_ref()).await {
                 Ok(_) => return Ok(()),
                 Err(BucketError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Retry(
+        Err(Trouble::Own(
             "the record of the number is changed too often".to_owned(),
         ))
     }
 
-    async fn take_hangup(&self, delivery: &Delivery, call: &CallId) -> Result<(), Retry> {
+    async fn take_hangup(&self, delivery: &Delivery, call: &CallId) -> Result<(), Trouble> {
         let request = match HangupRequest::decode(&delivery.payload) {
             Ok(request) => request,
-            Err(error) => return self.park(delivery, "bad-command", &error.to_string()).await,
+            Err(error) => {
+                let text = crate::error_chain::Chain(&error).to_string();
+                return self.give_up(delivery, "bad-command", &text).await;
+            }
         };
-        let id = match &request.id {
-            Some(id) => IntentId::parse(id),
-            None => IntentId::parse(&format!("hangup-{}", delivery.stream_sequence)),
-        };
-        let id = match id {
+        let id = match self.id_of_hangup(delivery, request.id.as_deref()) {
             Ok(id) => id,
-            Err(error) => return self.park(delivery, "bad-id", &error.to_string()).await,
+            Err(error) => return self.bury(delivery, "bad-id", &error.to_string()).await,
         };
         let session = request
             .session
@@ -459,7 +435,9 @@ impl Worker {
         let reason = match self.server.cancel_call(&leg).await {
             Ok(answer) => of_cancel(answer.status, &answer.body),
             // Cancelling twice does no harm, so the stream may bring it back.
-            Err(error) if delivery.attempt < 3 => return Err(Retry(error.to_string())),
+            Err(error) if delivery.attempt < 3 => {
+                return Err(Trouble::Wait(error.to_string()));
+            }
             Err(error) => Some(Reason {
                 code: "unreachable".to_owned(),
                 text: error.to_string(),
@@ -501,10 +479,9 @@ impl Worker {
         other.unwrap_or_else(|| call.clone())
     }
 
-    async fn report(&self, report: Report) -> Result<(), Retry> {
+    pub(super) async fn report(&self, report: Report) -> Result<(), Trouble> {
         // The log of a command is kept under the command's own id.
-        let log =
-            CallId::parse(report.intent.as_str()).map_err(|error| Retry(error.to_string()))?;
+        let log = CallId::parse(report.intent.as_str()).map_err(own)?;
         let name = format!(
             "{} {} {}",
             report.verb.as_str(),
@@ -517,10 +494,9 @@ impl Worker {
 
     /// Puts an input of our own into the stream; `name` makes its id, so that telling twice is
     /// telling once.
-    async fn tell_router(&self, call: &CallId, name: &str, kind: InputKind) -> Result<(), Retry> {
+    async fn tell_router(&self, call: &CallId, name: &str, kind: InputKind) -> Result<(), Trouble> {
         let id = format!("ev_{}", hex(&Sha256::digest(format!("egress {name}"))));
-        let id = EventId::parse(id.get(..35).unwrap_or(&id))
-            .map_err(|error| Retry(error.to_string()))?;
+        let id = EventId::parse(id.get(..35).unwrap_or(&id)).map_err(own)?;
         let now: Timestamp = Utc::now();
         let input = Input {
             id,
@@ -531,12 +507,15 @@ impl Worker {
             source_sequence: None,
             kind,
         };
-        let payload =
-            encode_input(&input, "egress", None, None).map_err(|error| Retry(error.to_string()))?;
+        let payload = encode_input(&input, "egress", None, None).map_err(own)?;
         let subject = self.bus.subjects().input(call, &input.kind);
         self.bus.store(subject, input.id.as_str(), payload).await?;
         Ok(())
     }
+}
+
+fn own(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Own(error.to_string())
 }
 
 fn report(dial: &Dial, status: Status, reason: Option<Reason>) -> Report {
@@ -551,7 +530,7 @@ fn report(dial: &Dial, status: Status, reason: Option<Reason>) -> Report {
     }
 }
 
-fn record(state: IntentState, body_hash: &str) -> IntentRecord {
+pub(super) fn record(state: IntentState, body_hash: &str) -> IntentRecord {
     IntentRecord {
         state,
         body_hash: body_hash.to_owned(),

@@ -7,7 +7,10 @@
 //! frozen or cut off can do no harm when it wakes, because a commit on an old state is refused.
 
 mod asker;
+mod burial;
 mod facts;
+mod given_up;
+mod reading;
 mod service;
 mod spoken;
 mod view;
@@ -19,9 +22,11 @@ use std::sync::atomic::AtomicU64;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, bucket, consume, subjects};
+use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
 use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
+
+use given_up::GivenUpInputs;
 
 pub use view::View;
 
@@ -113,6 +118,24 @@ impl Router {
                 Ok(())
             });
         }
+        let (bus, stop) = (self.bus.clone(), tasks.stop_token());
+        let given_up = GivenUpInputs(burial::Burial {
+            bus: self.bus.clone(),
+            policy: Arc::clone(&self.policy),
+            counters: Arc::clone(&self.counters),
+        });
+        let hearing = given_up.clone();
+        tasks.critical("router advisories", async move {
+            advisory::run(&bus, &stop, hearing).await
+        });
+        let (bus, stop) = (self.bus.clone(), tasks.stop_token());
+        let consumers = (0..bus.subjects().partitions())
+            .map(subjects::partition_consumer)
+            .collect();
+        tasks.critical("router unreadable inputs", async move {
+            unreadable::run(&bus, &stop, consumers, given_up).await;
+            Ok(())
+        });
         let (bus, view, stop) = (self.bus.clone(), self.view.clone(), tasks.stop_token());
         tasks.critical("router view", async move {
             view.follow(&bus, &stop).await;

@@ -1,7 +1,5 @@
 //! One partition's worker: load, look up, apply, arm, commit, acknowledge.
 
-mod parking;
-
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,20 +11,22 @@ use tracing::{debug, info, warn};
 
 use super::Counters;
 use super::asker::Asker;
+use super::burial::{self, Burial, Turn};
 use super::facts::{Found, Memory};
+use super::reading::read;
 use super::spoken::Kept;
 use crate::bus::consume::{Delivery, Disposition, Handler};
-use crate::bus::envelope::{self, decode_input, decode_timer};
 use crate::bus::log::{Error as LogError, Loaded};
-use crate::bus::{Bus, bucket, publish, subjects, transcript};
+use crate::bus::trouble::{Trouble, guarded, pause_after};
+use crate::bus::{Bus, bucket, publish, subjects};
 use crate::crash_point;
 use crate::domain::call::{Call, Log};
 use crate::domain::event::Event;
-use crate::domain::input::{Input, Position};
+use crate::domain::input::Input;
 use crate::domain::session::Policy;
 use crate::domain::timer::Arm;
 use crate::domain::transcript::Transcript;
-use crate::domain::{Known, Outcome, Rejection, apply, reject, wanted};
+use crate::domain::{Known, Outcome, Rejection, apply, wanted};
 
 /// The consumers' `ack_wait`, as `nats/consumers` has it.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
@@ -34,12 +34,11 @@ pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
 /// Logs kept in memory per partition. A log not kept is read back, one round trip.
 const CACHED_LOGS: NonZeroUsize = NonZeroUsize::new(256).expect("is not zero");
 
-/// Tries to commit one input before it is handed back to the stream. Each try is one race lost
-/// against another writer, so more than a few means something is wrong.
+/// Tries to commit one input in one go. Each try is one race lost against another writer, so more
+/// than a few means something is wrong.
 const COMMIT_TRIES_MAX: usize = 8;
 
-/// Pause before an input that met a passing trouble comes again; it holds up its own partition
-/// only.
+/// Pause before an input that waits for NATS comes again; it holds up its own partition only.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Deliveries of one input after which a transcript is taken as far as it is there. A replica that
@@ -52,50 +51,42 @@ pub(super) struct Worker {
     memory: Memory,
     counters: Arc<Counters>,
     asker: Asker,
+    burial: Burial,
     logs: LruCache<String, Loaded>,
     spoken: Option<Kept>,
 }
 
-/// Trouble that may pass: the input stays in the stream.
-struct Retry(String);
-
-impl From<LogError> for Retry {
-    fn from(error: LogError) -> Self {
-        Self(crate::error_chain::Chain(&error).to_string())
-    }
-}
-
-impl From<bucket::Error> for Retry {
-    fn from(error: bucket::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<publish::Error> for Retry {
-    fn from(error: publish::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<transcript::Error> for Retry {
-    fn from(error: transcript::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 impl Handler for Worker {
     async fn handle(&mut self, delivery: Delivery) -> Disposition {
-        match self.take(&delivery).await {
-            Ok(()) => Disposition::Ack,
-            Err(Retry(reason)) => {
-                warn!(
-                    stream_sequence = delivery.stream_sequence,
-                    attempt = delivery.attempt,
-                    reason,
-                    "input not done yet"
-                );
-                Disposition::Retry { after: RETRY_PAUSE }
+        let mut tries = 0;
+        loop {
+            let Err(trouble) = guarded(self.take(&delivery)).await else {
+                return Disposition::Ack;
+            };
+            warn!(
+                stream_sequence = delivery.stream_sequence,
+                attempt = delivery.attempt,
+                tries,
+                reason = trouble.reason(),
+                "input not done yet"
+            );
+            let again = Disposition::Retry { after: RETRY_PAUSE };
+            let Trouble::Own(reason) = trouble else {
+                return again;
+            };
+            tries += 1;
+            if let Some(pause) = pause_after(tries) {
+                tokio::time::sleep(pause).await;
+                continue;
             }
+            let exhausted = Rejection {
+                code: "exhausted",
+                text: format!("tried {tries} times: {reason}"),
+            };
+            return match self.bury(&delivery, &exhausted).await {
+                Ok(()) => Disposition::Ack,
+                Err(_) => again,
+            };
         }
     }
 }
@@ -108,26 +99,40 @@ impl Worker {
         counters: Arc<Counters>,
         asker: Asker,
     ) -> Self {
+        let burial = Burial {
+            bus: bus.clone(),
+            policy: Arc::clone(&policy),
+            counters: Arc::clone(&counters),
+        };
         Self {
             bus,
             policy,
             memory,
             counters,
             asker,
+            burial,
             logs: LruCache::new(CACHED_LOGS),
             spoken: None,
         }
     }
 
-    async fn take(&mut self, delivery: &Delivery) -> Result<(), Retry> {
-        let position = Position {
-            epoch: self.bus.epoch(),
-            sequence: delivery.stream_sequence,
-        };
-        let (input, traceparent) = match decode(delivery, position) {
+    async fn take(&mut self, delivery: &Delivery) -> Result<(), Trouble> {
+        let position = self.burial.position(delivery);
+        let (input, traceparent) = match read(delivery, position) {
             Ok(decoded) => decoded,
-            Err(error) => return self.bury_undecodable(delivery, position, &error).await,
+            Err(error) => {
+                let undecodable = Rejection {
+                    code: "undecodable",
+                    text: crate::error_chain::Chain(&error).to_string(),
+                };
+                return self.bury(delivery, &undecodable).await;
+            }
         };
+        let (subjects, subject) = (self.bus.subjects(), &delivery.subject);
+        if let Some(text) = subjects::misrouted(subjects, subject, &input.call, &input.kind) {
+            let code = "misrouted";
+            return self.bury(delivery, &Rejection { code, text }).await;
+        }
         self.route(delivery, &input, traceparent.as_deref()).await
     }
 
@@ -137,25 +142,34 @@ impl Worker {
         delivery: &Delivery,
         input: &Input,
         traceparent: Option<&str>,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         let log_id = input.call.as_str();
         let cached = self.logs.pop(log_id);
         // A commit on an old log is refused. A decision without a commit (or with a dead letter
-        // before it) is not, so it is only taken on a log that was read from the leader.
+        // before it, which is not taken back) is not, so it is only taken on a log that was read
+        // from the leader.
         let mut is_sure = false;
         let mut loaded = match cached {
             Some(cached) => cached,
             None => match self.bus.load(log_id).await {
                 Err(error @ LogError::Unreadable { .. }) => {
-                    return self.bury_for_log(delivery, &error).await;
+                    return self.burial.bury_for_log(delivery, &error).await;
                 }
                 other => other?,
             },
         };
         for _ in 0..COMMIT_TRIES_MAX {
+            if burial::is_buried(loaded.log.as_ref(), delivery, input) {
+                if is_sure {
+                    return self.settled(loaded, |counters| &counters.duplicate);
+                }
+                loaded = self.bus.load_from_leader(log_id).await?;
+                is_sure = true;
+                continue;
+            }
             let (known, found) = self.look_up(&loaded, input, delivery).await?;
             let log = loaded.log.as_ref();
-            let (event, timers, counter) = match apply(log, input, &known, &self.policy) {
+            let (event, timers) = match apply(log, input, &known, &self.policy) {
                 Outcome::Duplicate
                 | Outcome::Late
                 | Outcome::Waiting { .. }
@@ -175,11 +189,7 @@ impl Worker {
                     }
                     return self.settled(loaded, |counters| &counters.waiting);
                 }
-                Outcome::Rejected(rejection) => {
-                    self.park(delivery, &rejection).await?;
-                    let (event, timers) = reject(log, input, &rejection, &self.policy);
-                    (event, timers, counter(|counters| &counters.dead_letters))
-                }
+                Outcome::Rejected(rejection) => return self.bury(delivery, &rejection).await,
                 Outcome::Applied {
                     event,
                     claim,
@@ -196,7 +206,7 @@ impl Worker {
                             Err(error) => return Err(error.into()),
                         }
                     }
-                    (*event, timers, counter(|counters| &counters.applied))
+                    (*event, timers)
                 }
             };
             drop(known);
@@ -212,7 +222,7 @@ impl Worker {
                             log: Some(event.log),
                             last,
                         },
-                        counter,
+                        |counters| &counters.applied,
                     );
                 }
                 Err(publish::Error::Envelope(error)) => {
@@ -220,7 +230,7 @@ impl Worker {
                         code: "too-large",
                         text: error.to_string(),
                     };
-                    return self.park(delivery, &rejection).await;
+                    return self.bury(delivery, &rejection).await;
                 }
                 Err(
                     error @ (publish::Error::Refused { .. } | publish::Error::Unacceptable { .. }),
@@ -233,7 +243,7 @@ impl Worker {
                 }
             }
         }
-        Err(Retry(format!(
+        Err(Trouble::Own(format!(
             "lost {COMMIT_TRIES_MAX} races for the log of {log_id}"
         )))
     }
@@ -244,7 +254,7 @@ impl Worker {
         loaded: &Loaded,
         input: &Input,
         delivery: &Delivery,
-    ) -> Result<(Known, Found), Retry> {
+    ) -> Result<(Known, Found), Trouble> {
         let wanted = wanted(loaded.log.as_ref(), input);
         let found = match wanted.number {
             Some(number) => self.memory.find(number).await?,
@@ -272,7 +282,7 @@ impl Worker {
         call: &Call,
         last: u64,
         whatever_is_there: bool,
-    ) -> Result<Arc<Transcript>, Retry> {
+    ) -> Result<Arc<Transcript>, Trouble> {
         if let Some(kept) = self
             .spoken
             .as_ref()
@@ -297,10 +307,17 @@ impl Worker {
         }
     }
 
-    async fn arm(&self, timers: &[Arm]) -> Result<(), Retry> {
+    async fn arm(&self, timers: &[Arm]) -> Result<(), Trouble> {
         for timer in timers {
             self.bus.arm(timer, Utc::now()).await?;
         }
+        Ok(())
+    }
+
+    /// Puts an input into the dead letters and tells its call, whose log stands differently then.
+    async fn bury(&mut self, delivery: &Delivery, rejection: &Rejection) -> Result<(), Trouble> {
+        let loaded = self.burial.bury(delivery, rejection, Turn::Own).await?;
+        self.remember(loaded);
         Ok(())
     }
 
@@ -308,35 +325,19 @@ impl Worker {
         &mut self,
         loaded: Loaded,
         counter: impl Fn(&Counters) -> &AtomicU64,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), Trouble> {
         counter(&self.counters).fetch_add(1, Ordering::Relaxed);
-        if let Some(log) = &loaded.log {
-            self.logs.put(log.id().to_owned(), loaded);
-        }
+        self.remember(Some(loaded));
         Ok(())
     }
-}
 
-/// A timer is told by its subject, on which only the server itself can write.
-fn decode(
-    delivery: &Delivery,
-    position: Position,
-) -> Result<(Input, Option<String>), envelope::Error> {
-    let timer = subjects::is_timer(&delivery.subject)
-        .then(|| subjects::call_of_input(&delivery.subject))
-        .flatten();
-    match timer {
-        Some(call) => {
-            let input = decode_timer(&delivery.payload, call, position, delivery.stored_at)?;
-            Ok((input, None))
+    fn remember(&mut self, loaded: Option<Loaded>) {
+        if let Some(loaded) = loaded
+            && let Some(log) = &loaded.log
+        {
+            self.logs.put(log.id().to_owned(), loaded);
         }
-        None => decode_input(&delivery.payload, position),
     }
-}
-
-/// Fixes the type of a counter's selector.
-fn counter(select: fn(&Counters) -> &AtomicU64) -> fn(&Counters) -> &AtomicU64 {
-    select
 }
 
 fn tell(event: &Event, input: &Input) {

@@ -54,8 +54,13 @@ impl Process {
                 command.env_remove(&variable);
             }
         }
+        // A transcript that is completed after the feed was read back would look like an event that
+        // was heard and is not there.
+        let config = place.folder.join("faults.toml");
+        std::fs::write(&config, "[calls]\nfinalize_after = \"1h\"\n")?;
         let child = command
             .args(args)
+            .env("VOICEBUS_CONFIG", &config)
             .envs(env.iter().map(|(name, value)| (name, value)))
             .current_dir(&place.folder)
             .stdin(Stdio::null())

@@ -19,6 +19,8 @@ use std::time::Duration;
 use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectOptions, Event};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Binary, Places, Server, ServerConfig, User, locate};
@@ -203,6 +205,33 @@ impl Bus {
                 .unwrap();
         }
         bus
+    }
+
+    /// Sends bytes as one of the roles, past every client, and waits until the server has them.
+    pub async fn raw(&self, user: User, bytes: &[u8]) {
+        let address = self.server.url().strip_prefix("nats://").unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let hello = serde_json::json!({
+            "verbose": false,
+            "headers": true,
+            "user": user.name(),
+            "pass": self.server.credentials().password(user).reveal(),
+        });
+        stream
+            .write_all(format!("CONNECT {hello}\r\n").as_bytes())
+            .await
+            .unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.write_all(b"PING\r\n").await.unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        loop {
+            let line = within("PONG", lines.next_line()).await.unwrap();
+            let line = line.expect("the server does not hang up");
+            assert!(!line.starts_with("-ERR"), "{line}");
+            if line == "PONG" {
+                return;
+            }
+        }
     }
 
     /// Connects as one of the roles.

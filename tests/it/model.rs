@@ -151,7 +151,9 @@ fn decide(log: Option<&Log>, input: &Input) -> Option<Box<Event>> {
     match apply(log, input, &Known::default(), &policy()) {
         Outcome::Applied { event, .. } => Some(event),
         Outcome::Duplicate | Outcome::Late | Outcome::Waiting { .. } => None,
-        Outcome::Rejected(rejection) => Some(Box::new(reject(log, input, &rejection, &policy()).0)),
+        Outcome::Rejected(rejection) => {
+            Some(Box::new(reject(log, input, &rejection, 7, &policy()).0))
+        }
     }
 }
 

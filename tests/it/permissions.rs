@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use voicebus::bus::server::User;
-use voicebus::bus::server::User::{Agent, Egress, Ingress, Observer, Provision, Router};
+use voicebus::bus::server::User::{Agent, Egress, Ingress, Observer, Operator, Provision, Router};
 
 use crate::harness::{Bus, Role, within};
 
@@ -17,13 +17,16 @@ use crate::harness::{Bus, Role, within};
 #[rustfmt::skip]
 const PUBLISH: &[(&str, &[User])] = &[
     // Accepted events, and the two kinds that are not the ingress's to make
-    ("voice.in.3.CA1.ringing", &[Ingress]),
-    ("voice.in.3.CA1.timer", &[]),
-    ("voice.in.3.CA1.command", &[Egress]),
+    ("voice.in.3.CA1.ringing", &[Ingress, Operator]),
+    ("voice.in.3.CA1.timer", &[Operator]),
+    ("voice.in.3.CA1.command", &[Egress, Operator]),
     ("voice.timer.CA1.stale", &[Router]),
     // The public feed
     ("voicebus.commit.CA1.s-1.state.ended", &[Router]),
     ("voice.event.CA1.s-1.state.ended", &[]),
+    // Old events once more, where nothing takes them for new ones
+    ("replay.test", &[Operator]),
+    ("replay", &[]),
     // Commands and requests
     ("voice.cmd.dial.key", &[Ingress, Egress, Agent]),
     ("voice.svc.calls.list", &[Ingress, Egress, Agent, Observer]),
@@ -56,48 +59,50 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("$SRV.STATS.router.1", &[Agent, Observer]),
     ("$SRV.OTHER", &[]),
     // Looking around
-    ("$JS.API.INFO", &[Provision, Agent, Observer]),
-    ("$JS.API.STREAM.NAMES", &[Provision, Agent, Observer]),
-    ("$JS.API.STREAM.LIST", &[Provision, Agent, Observer]),
-    ("$JS.API.STREAM.INFO.VOICE_IN", &[Ingress, Router, Egress, Provision, Agent, Observer]),
-    ("$JS.API.STREAM.INFO.VOICE_CMD", &[Ingress, Egress, Provision, Agent, Observer]),
-    ("$JS.API.STREAM.INFO.VOICE_EVENT", &[Router, Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.NAMES.VOICE_IN", &[Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.LIST.VOICE_IN", &[Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.INFO.VOICE_IN.p3", &[Router, Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.INFO.VOICE_CMD.egress", &[Egress, Provision, Agent, Observer]),
+    ("$JS.API.INFO", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.NAMES", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.LIST", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.INFO.VOICE_IN", &[Ingress, Router, Egress, Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.INFO.VOICE_CMD", &[Ingress, Egress, Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.INFO.VOICE_EVENT", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.NAMES.VOICE_IN", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.LIST.VOICE_IN", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.INFO.VOICE_IN.p3", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.INFO.VOICE_CMD.egress", &[Egress, Provision, Agent, Observer, Operator]),
     // Working off accepted events and commands
     ("$JS.API.CONSUMER.MSG.NEXT.VOICE_IN.p3", &[Router, Provision]),
     ("$JS.API.CONSUMER.MSG.NEXT.VOICE_CMD.egress", &[Egress, Provision]),
     ("$JS.ACK.VOICE_IN.p3.1.1.1.1.0", &[Router]),
     ("$JS.ACK.VOICE_CMD.egress.1.1.1.1.0", &[Egress]),
     // Reading the contents of streams
-    ("$JS.API.DIRECT.GET.VOICE_EVENT", &[Router, Provision, Agent, Observer]),
-    ("$JS.API.DIRECT.GET.VOICE_EVENT.voice.event.CA1.>", &[Router, Provision, Agent, Observer]),
-    ("$JS.API.STREAM.MSG.GET.VOICE_EVENT", &[Router, Provision, Agent, Observer]),
+    ("$JS.API.DIRECT.GET.VOICE_EVENT", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.DIRECT.GET.VOICE_EVENT.voice.event.CA1.>", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.MSG.GET.VOICE_EVENT", &[Router, Provision, Agent, Observer, Operator]),
     ("$JS.API.CONSUMER.CREATE.VOICE_EVENT", &[Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.CREATE.VOICE_EVENT.name", &[Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.CREATE.VOICE_EVENT.n.voice.event.CA1.>", &[Router, Provision, Agent, Observer]),
-    ("$JS.API.CONSUMER.MSG.NEXT.VOICE_EVENT.name", &[Router, Provision, Agent, Observer]),
+    ("$JS.API.CONSUMER.CREATE.VOICE_EVENT.name", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.CREATE.VOICE_EVENT.n.voice.event.CA1.>", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.MSG.NEXT.VOICE_EVENT.name", &[Router, Provision, Agent, Observer, Operator]),
     ("$JS.ACK.VOICE_EVENT.n.1.1.1.1.0", &[Agent, Observer]),
     ("$JS.FC.VOICE_EVENT.n.x", &[Router, Agent, Observer]),
-    ("$JS.API.DIRECT.GET.VOICE_DLQ", &[Provision, Agent, Observer]),
-    ("$JS.API.STREAM.MSG.GET.VOICE_DLQ", &[Provision, Agent, Observer]),
+    ("$JS.API.DIRECT.GET.VOICE_DLQ", &[Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.MSG.GET.VOICE_DLQ", &[Provision, Agent, Observer, Operator]),
     ("$JS.API.CONSUMER.CREATE.VOICE_DLQ", &[Provision, Agent, Observer]),
     ("$JS.API.CONSUMER.CREATE.VOICE_DLQ.n.voice.dlq.>", &[Provision, Agent, Observer]),
     ("$JS.API.DIRECT.GET.VOICE_IN", &[Provision]),
     ("$JS.API.DIRECT.GET.VOICE_IN.voice.in.3.>", &[Provision]),
-    ("$JS.API.STREAM.MSG.GET.VOICE_IN", &[Provision]),
+    ("$JS.API.STREAM.MSG.GET.VOICE_IN", &[Router, Provision]),
     ("$JS.API.CONSUMER.CREATE.VOICE_IN", &[Provision]),
     ("$JS.API.CONSUMER.CREATE.VOICE_IN.n.voice.in.>", &[Provision]),
     ("$JS.API.DIRECT.GET.VOICE_CMD", &[Provision]),
-    ("$JS.API.STREAM.MSG.GET.VOICE_CMD", &[Provision]),
+    ("$JS.API.STREAM.MSG.GET.VOICE_CMD", &[Egress, Provision]),
     ("$JS.API.CONSUMER.CREATE.VOICE_CMD", &[Provision]),
     ("$JS.API.CONSUMER.CREATE.VOICE_CMD.n.voice.cmd.>", &[Provision]),
     // Changing what provisioning made. (Asked without a body, so that nothing happens.)
     ("$JS.API.STREAM.CREATE.MINE", &[Provision]),
     ("$JS.API.STREAM.UPDATE.VOICE_EVENT", &[Provision]),
     ("$JS.API.STREAM.MSG.DELETE.VOICE_EVENT", &[Provision]),
+    ("$JS.API.STREAM.MSG.DELETE.VOICE_IN", &[Provision]),
+    ("$JS.API.STREAM.MSG.DELETE.VOICE_DLQ", &[Provision, Operator]),
     ("$JS.API.STREAM.DELETE.NONE", &[Provision]),
     ("$JS.API.STREAM.PURGE.NONE", &[Provision]),
     ("$JS.API.STREAM.SNAPSHOT.VOICE_IN", &[Provision]),
@@ -162,6 +167,14 @@ const SUBSCRIBE: &[(&str, &[User])] = &[
     ("$KV.VOICE_INTENT.>", &[]),
     ("$JS.>", &[]),
     ("$JS.EVENT.ADVISORY.>", &[]),
+    ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.VOICE_IN.>", &[Router]),
+    ("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.VOICE_IN.>", &[Router]),
+    ("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.VOICE_CMD.>", &[Egress]),
+    ("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.VOICE_CMD.>", &[Egress]),
+    ("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.VOICE_EVENT.>", &[]),
+    ("replay.>", &[Agent, Observer]),
+    ("replay.test", &[Agent, Observer]),
+    ("_INBOX_operator.>", &[Operator]),
     ("$SYS.>", &[]),
 ];
 

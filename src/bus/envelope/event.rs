@@ -103,6 +103,9 @@ pub struct ErrorData {
     pub code: String,
     /// A sentence for people.
     pub message: String,
+    /// The number of the dead letter in VOICE_DLQ; `voicebus dlq show` takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<u64>,
 }
 
 /// Writes an event: the body for everybody, and the router's bookkeeping for a header.
@@ -123,10 +126,11 @@ pub fn encode_event(event: &Event, traceparent: Option<&str>) -> Result<(Bytes, 
                 to: event.log.session().to_string(),
             });
         }
-        Change::Error { code, text } => {
+        Change::Error { code, text, letter } => {
             data.error = Some(ErrorData {
                 code: code.clone(),
                 message: text.clone(),
+                letter: Some(*letter),
             });
         }
         Change::Context(text) => {

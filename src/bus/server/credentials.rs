@@ -22,16 +22,18 @@ pub enum User {
     Provision,
     Agent,
     Observer,
+    Operator,
 }
 
 impl User {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ingress,
         Self::Router,
         Self::Egress,
         Self::Provision,
         Self::Agent,
         Self::Observer,
+        Self::Operator,
     ];
 
     /// The user name to connect with.
@@ -43,6 +45,7 @@ impl User {
             Self::Provision => "provision",
             Self::Agent => "agent",
             Self::Observer => "observer",
+            Self::Operator => "operator",
         }
     }
 
@@ -55,6 +58,7 @@ impl User {
             Self::Provision => "_INBOX_provision",
             Self::Agent => "_INBOX_agent",
             Self::Observer => "_INBOX",
+            Self::Operator => "_INBOX_operator",
         }
     }
 
@@ -67,6 +71,7 @@ impl User {
             Self::Provision => "VOICEBUS_NATS_PASSWORD_PROVISION",
             Self::Agent => "VOICEBUS_NATS_PASSWORD_AGENT",
             Self::Observer => "VOICEBUS_NATS_PASSWORD_OBSERVER",
+            Self::Operator => "VOICEBUS_NATS_PASSWORD_OPERATOR",
         }
     }
 
@@ -115,6 +120,19 @@ impl Credentials {
     /// # Errors
     /// When there is no credentials file, or it is not readable or not complete.
     pub fn load(data_dir: &Path) -> Result<Self, Error> {
+        let credentials = Self::read(data_dir)?;
+        let missing = credentials.missing().next();
+        match missing {
+            None => Ok(credentials),
+            Some(user) => Err(Error::Credentials {
+                path: credentials.path.clone(),
+                reason: format!("no password for `{}`", user.name()),
+            }),
+        }
+    }
+
+    /// What the file has, which may be fewer users than there are: one of an older version.
+    fn read(data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join(FILE);
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let broken = |reason: String| Error::Credentials {
@@ -127,16 +145,23 @@ impl Credentials {
             .into_iter()
             .filter_map(|(name, password)| Some((User::from_name(&name)?, Password(password))))
             .collect();
-        for user in User::ALL {
-            // An empty password would be one that everybody knows.
-            if passwords.get(&user).is_none_or(|p| p.0.is_empty()) {
-                return Err(broken(format!("no password for `{}`", user.name())));
-            }
+        // An empty password would be one that everybody knows.
+        if let Some((user, _)) = passwords.iter().find(|(_, password)| password.0.is_empty()) {
+            return Err(broken(format!(
+                "the password of `{}` is empty",
+                user.name()
+            )));
         }
         Ok(Self { path, passwords })
     }
 
-    /// Loads them, or makes them once. The caller holds the directory's lock.
+    fn missing(&self) -> impl Iterator<Item = User> {
+        User::ALL
+            .into_iter()
+            .filter(|user| !self.passwords.contains_key(user))
+    }
+
+    /// Loads them, or makes them once; makes those that an older version did not know of. The caller holds the directory's lock.
     pub(super) fn load_or_generate(data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join(FILE);
         match fs::metadata(&path) {
@@ -145,7 +170,14 @@ impl Credentials {
                     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
                         .map_err(Error::io("restrict the mode of", &path))?;
                 }
-                return Self::load(data_dir);
+                let mut credentials = Self::read(data_dir)?;
+                let missing: Vec<User> = credentials.missing().collect();
+                if !missing.is_empty() {
+                    let made = missing.into_iter().map(|user| (user, Password::generate()));
+                    credentials.passwords.extend(made);
+                    credentials.save().map_err(Error::io("write", &path))?;
+                }
+                return Ok(credentials);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io("read", &path)(error)),
@@ -225,8 +257,32 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_or_incomplete_file_is_refused_and_kept() {
-        for text in ["", "{", "{\"ingress\":\"a\"}", "{\"ingress\":7}"] {
+    fn users_that_an_older_file_lacks_get_a_password_and_the_others_keep_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Credentials::load_or_generate(dir.path()).unwrap();
+        let text = fs::read_to_string(made.path()).unwrap();
+        let mut older: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
+        older.remove("operator").unwrap();
+        fs::write(made.path(), serde_json::to_string(&older).unwrap()).unwrap();
+        let error = Credentials::load(dir.path()).unwrap_err();
+        assert!(
+            error.to_string().contains("no password for `operator`"),
+            "{error}"
+        );
+
+        let now = Credentials::load_or_generate(dir.path()).unwrap();
+        assert_ne!(now.password(User::Operator), made.password(User::Operator));
+        for user in User::ALL {
+            if user != User::Operator {
+                assert_eq!(now.password(user), made.password(user));
+            }
+        }
+        assert_eq!(Credentials::load(dir.path()).unwrap(), now);
+    }
+
+    #[test]
+    fn a_broken_file_is_refused_and_kept() {
+        for text in ["", "{", "{\"ingress\":\"\"}", "{\"ingress\":7}"] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(FILE), text).unwrap();
             let error = Credentials::load_or_generate(dir.path()).unwrap_err();

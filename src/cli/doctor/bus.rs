@@ -151,12 +151,12 @@ fn dead_letters(states: &States) -> Check {
         1 => Check::note(
             NAME,
             "1 message could not be used",
-            "look at it with `voicebus dlq`",
+            "look at it with `voicebus dlq list`",
         ),
         many => Check::note(
             NAME,
             format!("{many} messages could not be used"),
-            "look at them with `voicebus dlq`",
+            "look at them with `voicebus dlq list`",
         ),
     }
 }

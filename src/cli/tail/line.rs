@@ -92,8 +92,11 @@ fn details(event: &EventEnvelope, kind: &str, numbers: Numbers) -> String {
         );
     }
     if let Some(error) = &data.error {
+        let letter = error
+            .letter
+            .map_or_else(String::new, |letter| format!(" (dead letter {letter})"));
         return format!(
-            "{}: {}",
+            "{}: {}{letter}",
             clean(&error.code),
             numbers.in_text(&error.message)
         );

@@ -19,7 +19,7 @@ fn running() -> tempfile::TempDir {
     fs::write(dir.path().join("run.json"), run).unwrap();
     fs::write(
         dir.path().join("credentials.json"),
-        r#"{"agent":"a1","observer":"o1","later":{"more":1}}"#,
+        r#"{"agent":"a1","observer":"o1","operator":"p1","later":{"more":1}}"#,
     )
     .unwrap();
     dir
@@ -70,7 +70,7 @@ fn a_file_that_cannot_be_used_is_named_and_not_repeated() {
     assert!(
         error
             .to_string()
-            .ends_with("no password for the user `agent`"),
+            .contains("no password for the user `agent`; stop voicebus"),
         "{error}"
     );
 }

@@ -388,7 +388,7 @@ fn a_rejected_input_leaves_a_word_in_its_log_once() {
     else {
         panic!("not rejected");
     };
-    let (event, timers) = reject(story.log.as_ref(), &input, &rejection, &policy());
+    let (event, timers) = reject(story.log.as_ref(), &input, &rejection, 7, &policy());
     assert_eq!(timers, [], "the call has its timer already");
     assert_eq!(event.kind_and_action(), ("error", "occurred"));
     story.log = Some(event.log);

@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull, push};
 use futures_util::StreamExt;
 use voicebus::bus::server::User;
-use voicebus::bus::server::User::{Agent, Observer, Provision, Router};
+use voicebus::bus::server::User::{Agent, Observer, Operator, Provision, Router};
 
 use super::{commit, in_force, publish, read};
 use crate::harness::{Bus, Role, within};
@@ -167,7 +167,7 @@ async fn readers_cannot_have_answers_written_where_they_may_not_write() {
     let router = bus.connect(Router).await;
     commit(&router, "CA1", "state.ended", 0).await;
     let provision = bus.connect(Provision).await;
-    for user in [Observer, Agent] {
+    for user in [Observer, Agent, Operator] {
         let reader = bus.connect(user).await;
         let events = reader.jetstream.get_stream("VOICE_EVENT").await.unwrap();
         let config = pull::Config {
@@ -175,11 +175,12 @@ async fn readers_cannot_have_answers_written_where_they_may_not_write() {
             ..Default::default()
         };
         events.create_consumer(config).await.unwrap();
-        let mut targets = vec![
-            "voicebus.commit.CA2.s-1.state.ended",
-            "voice.in.3.CA1.command",
-        ];
-        if user == Observer {
+        let mut targets = vec!["voicebus.commit.CA2.s-1.state.ended"];
+        // An operator may write inputs, an agent commands, and neither more.
+        if user != Operator {
+            targets.push("voice.in.3.CA1.command");
+        }
+        if user != Agent {
             targets.push("voice.cmd.dial.key");
         }
         for target in targets {

@@ -86,7 +86,7 @@ fn a_call_that_begins_with_a_dead_letter_is_waited_for_too() {
         code: "x",
         text: String::new(),
     };
-    let (_, timers) = reject(None, &input, &rejection, &policy());
+    let (_, timers) = reject(None, &input, &rejection, 7, &policy());
     story.note(&timers);
     assert_eq!(story.timers, [stale_timer(1, 1800)]);
 }
