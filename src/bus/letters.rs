@@ -116,7 +116,7 @@ pub enum Error {
 
 fn not_an_input(subject: Option<&str>) -> String {
     match subject {
-        Some(subject) if subject.starts_with("voice.cmd.") => {
+        Some(subject) if subjects::is_command(subject) => {
             "it holds a command, and a phone might ring that nobody expects: give the command anew with `voicebus call` or `voicebus hangup`".to_owned()
         }
         Some(subject) if subject.starts_with('/') => {

@@ -45,6 +45,8 @@ pub const BUCKET_LINK: &str = "VOICE_LINK";
 
 /// Dead letters that hold inputs go back to subjects that begin so.
 const INPUTS: &str = "voice.in.";
+/// Commands come on subjects that begin so.
+const COMMANDS: &str = "voice.cmd.";
 /// Replayed events go to subjects that begin so, and nowhere else.
 const REPLAYS: &str = "replay.";
 
@@ -285,6 +287,12 @@ pub fn is_input(subject: &str) -> bool {
         .is_some_and(|rest| rest.split('.').all(is_published_token))
 }
 
+/// Whether a command was published here, known or not.
+#[must_use]
+pub fn is_command(subject: &str) -> bool {
+    subject.starts_with(COMMANDS)
+}
+
 /// A subject for replayed events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplaySubject(String);
@@ -404,7 +412,7 @@ pub fn partition_of_input(subject: &str) -> Option<u32> {
 #[must_use]
 pub fn parse_command(subject: &str) -> Option<(&str, &str)> {
     subject
-        .strip_prefix("voice.cmd.")?
+        .strip_prefix(COMMANDS)?
         .split_once('.')
         .filter(|(_, key)| !key.contains('.'))
 }
