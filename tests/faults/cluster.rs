@@ -35,9 +35,8 @@ pub async fn leader_killed(world: &mut World, stream: &str) -> anyhow::Result<Do
     whole(world).await
 }
 
-/// The node that the ingress is connected to stops answering, without a connection being closed.
-pub async fn node_paused(world: &mut World) -> anyhow::Result<Done> {
-    let node = world.node_of("voicebus ingress").await?;
+/// A node stops answering without a connection being closed, and wakes with what it held.
+pub async fn node_paused(world: &mut World, node: usize) -> anyhow::Result<Done> {
     world.nodes[node].signal(Signal::STOP)?;
     sleep(PAUSED).await;
     world.nodes[node].signal(Signal::CONT)?;

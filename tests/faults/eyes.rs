@@ -16,6 +16,7 @@ use voicebus::bus::server::User;
 
 use crate::nats::Passwords;
 use crate::verdict::{Committed, Heard, Input};
+use crate::wait::now;
 
 /// How long one question may take; it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -46,6 +47,8 @@ impl Eyes {
                     id: json["id"].as_str().unwrap_or_default().to_owned(),
                     call: token(&message.subject, 2).to_owned(),
                     sequence: json["sequence"].as_u64().unwrap_or_default(),
+                    stored_as: stored_as(&message).unwrap_or_default(),
+                    at: now(),
                 };
                 let mut all = writing.lock().unwrap_or_else(PoisonError::into_inner);
                 all.push(heard);
@@ -216,6 +219,12 @@ fn committed(message: &jetstream::Message) -> anyhow::Result<(u64, Committed)> {
             at: info.published.unix_timestamp_nanos(),
         },
     ))
+}
+
+/// What the server says about the message that it passes on.
+fn stored_as(message: &async_nats::Message) -> Option<u64> {
+    let headers = message.headers.as_ref()?;
+    headers.get("Nats-Sequence")?.as_str().parse().ok()
 }
 
 fn token(subject: &str, place: usize) -> &str {

@@ -40,7 +40,8 @@ pub enum Fault {
     Crash(&'static str),
     LeaderOfInputsKilled,
     LeaderOfEventsKilled,
-    NodePaused,
+    NodeOfIngressPaused,
+    LeaderOfEventsPaused,
     DiskFull,
     PowerCut,
 }
@@ -65,7 +66,8 @@ pub const ALL: &[Fault] = &[
     Fault::Crash("ingress.after_publish"),
     Fault::LeaderOfInputsKilled,
     Fault::LeaderOfEventsKilled,
-    Fault::NodePaused,
+    Fault::NodeOfIngressPaused,
+    Fault::LeaderOfEventsPaused,
     Fault::DiskFull,
     Fault::PowerCut,
 ];
@@ -99,7 +101,8 @@ impl Fault {
             Self::Crash(place) => place,
             Self::LeaderOfInputsKilled => "cluster: VOICE_IN leader killed",
             Self::LeaderOfEventsKilled => "cluster: VOICE_EVENT leader killed",
-            Self::NodePaused => "cluster: node paused 15 s",
+            Self::NodeOfIngressPaused => "cluster: ingress's node paused 15 s",
+            Self::LeaderOfEventsPaused => "cluster: VOICE_EVENT leader paused 15 s",
             Self::DiskFull => "disk full",
             Self::PowerCut => "power cut",
         }
@@ -119,9 +122,10 @@ impl Fault {
             | Self::RollingRestart
             | Self::OldRouter
             | Self::Crash(_) => Ground::OneNode,
-            Self::LeaderOfInputsKilled | Self::LeaderOfEventsKilled | Self::NodePaused => {
-                Ground::ThreeNodes
-            }
+            Self::LeaderOfInputsKilled
+            | Self::LeaderOfEventsKilled
+            | Self::NodeOfIngressPaused
+            | Self::LeaderOfEventsPaused => Ground::ThreeNodes,
             Self::DiskFull => Ground::SmallDisk,
             Self::PowerCut => Ground::LoopDisk,
         }
@@ -139,7 +143,7 @@ impl Fault {
             Self::RollingRestart | Self::OldRouter => pick(long, 1, 10),
             Self::Crash(_) => pick(long, 1, 20),
             Self::LeaderOfInputsKilled | Self::LeaderOfEventsKilled => pick(long, 1, 10),
-            Self::NodePaused => pick(long, 1, 5),
+            Self::NodeOfIngressPaused | Self::LeaderOfEventsPaused => pick(long, 1, 5),
             Self::DiskFull => pick(long, 0, 3),
             Self::PowerCut => pick(long, 0, 5),
         }
@@ -163,9 +167,10 @@ impl Fault {
             | Self::Crash(_)
             | Self::DiskFull
             | Self::PowerCut => away + RETURN_STALL_MAX,
-            Self::LeaderOfInputsKilled | Self::LeaderOfEventsKilled | Self::NodePaused => {
-                CLUSTER_FAIL_OVER
-            }
+            Self::LeaderOfInputsKilled
+            | Self::LeaderOfEventsKilled
+            | Self::NodeOfIngressPaused
+            | Self::LeaderOfEventsPaused => CLUSTER_FAIL_OVER,
         }
     }
 
@@ -198,7 +203,14 @@ impl Fault {
             Self::Crash(place) => one_node::crash(world, place, random).await,
             Self::LeaderOfInputsKilled => cluster::leader_killed(world, "VOICE_IN").await,
             Self::LeaderOfEventsKilled => cluster::leader_killed(world, "VOICE_EVENT").await,
-            Self::NodePaused => cluster::node_paused(world).await,
+            Self::NodeOfIngressPaused => {
+                let node = world.node_of("voicebus ingress").await?;
+                cluster::node_paused(world, node).await
+            }
+            Self::LeaderOfEventsPaused => {
+                let node = world.leader("VOICE_EVENT").await?;
+                cluster::node_paused(world, node).await
+            }
             Self::DiskFull => disk::full(world).await,
             Self::PowerCut => disk::power_cut(world).await,
         }

@@ -108,6 +108,9 @@ async fn run(args: &Args, faults: &[Fault]) -> anyhow::Result<ExitCode> {
         reaper: Arc::new(Reaper::start()?),
         nats_server: nats_server.path,
     };
+    if !args.keep {
+        place.reaper.folder(dir.path());
+    }
     let mut worlds = Worlds {
         place,
         number: 0,

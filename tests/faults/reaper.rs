@@ -52,6 +52,11 @@ impl Reaper {
         self.say(&format!("-m {}", at.display()));
     }
 
+    /// The folder of the whole run, which goes when everything else is gone.
+    pub fn folder(&self, at: &Path) {
+        self.say(&format!("+z {}", at.display()));
+    }
+
     fn say(&self, line: &str) {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         // Without a reaper the suite still cleans up after itself when it ends as it should.
@@ -69,8 +74,8 @@ pub fn run() {
             _ => {}
         }
     }
-    // Processes first: a file system in use cannot be unmounted.
-    owned.sort_by_key(|what| !what.starts_with("p "));
+    // Processes first: a file system in use cannot be unmounted. The folder last.
+    owned.sort_by_key(|what| (!what.starts_with("p "), what.starts_with("z ")));
     for what in owned {
         match what.split_once(' ') {
             Some(("p", pid)) => {
@@ -80,6 +85,9 @@ pub fn run() {
             }
             Some(("m", path)) => {
                 Command::new("umount").arg("--lazy").arg(path).status().ok();
+            }
+            Some(("z", path)) => {
+                std::fs::remove_dir_all(path).ok();
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! One fault from the first event to the verdict: load, fault, recovery, comparison.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use voicebus::simulate::random::Random;
@@ -8,7 +8,7 @@ use voicebus::simulate::random::Random;
 use crate::fault::Fault;
 use crate::load::Load;
 use crate::verdict::{Accepted, Evidence, Verdict, judge, longest_stall, lost, slowest};
-use crate::wait::until;
+use crate::wait::{now, until};
 use crate::world::World;
 
 /// How long events may take to flow again before the run is given up; the bound that counts is the
@@ -31,7 +31,7 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn is_good(&self) -> bool {
-        self.verdict == Verdict::default() && self.stall <= self.stall_max
+        self.verdict.is_good() && self.stall <= self.stall_max
     }
 }
 
@@ -70,7 +70,8 @@ pub async fn run(
     world.all_live()?;
     let ended_at = now();
     let accepted = load.end().await?;
-    let evidence = gather(world, &before, accepted, fault.spares_nats()).await?;
+    let mut evidence = gather(world, &before, accepted, fault.spares_nats()).await?;
+    evidence.may_echo = world.nodes.len() > 1;
     world.all_live()?;
 
     let calls = evidence.committed.iter().map(|event| event.call.clone());
@@ -142,10 +143,6 @@ async fn gather(
         accepted,
         committed,
         heard_all,
+        may_echo: false,
     })
-}
-
-fn now() -> i128 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i128::try_from(since.unwrap_or_default().as_nanos()).unwrap_or_default()
 }

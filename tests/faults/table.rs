@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::round::Outcome;
+use crate::verdict::Verdict;
 
 /// Findings of one kind that are printed; the rest are like them.
 const FINDINGS_MAX: usize = 5;
@@ -40,7 +41,13 @@ impl Row {
                 stall_max,
                 ..
             }) => {
-                let all = [&verdict.lost, &verdict.doubled, &verdict.disordered];
+                let Verdict {
+                    lost,
+                    doubled,
+                    disordered,
+                    echoes,
+                } = verdict;
+                let all = [lost, doubled, disordered, echoes];
                 let some = all
                     .into_iter()
                     .flat_map(|kind| kind.iter().take(FINDINGS_MAX));

@@ -49,6 +49,10 @@ pub struct Heard {
     pub id: String,
     pub call: String,
     pub sequence: u64,
+    /// Its number in the stream, as the message says.
+    pub stored_as: u64,
+    /// When it came, in nanoseconds since 1970.
+    pub at: i128,
 }
 
 /// What is known after a round.
@@ -63,14 +67,25 @@ pub struct Evidence {
     pub heard: Vec<Heard>,
     /// Whether the subscriber was connected all the time.
     pub heard_all: bool,
+    /// Whether what is stored once may be heard twice: a leader of a cluster that wakes up passes
+    /// on what it finds committed before it learns that another leads, and has passed it on.
+    pub may_echo: bool,
 }
 
-/// What is wrong; nothing, when all three are empty.
+/// What is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
     pub disordered: Vec<String>,
+    /// Stored once and heard twice, where that may be.
+    pub echoes: Vec<String>,
+}
+
+impl Verdict {
+    pub fn is_good(&self) -> bool {
+        self.lost.is_empty() && self.doubled.is_empty() && self.disordered.is_empty()
+    }
 }
 
 /// Holds everything against everything.
@@ -186,13 +201,23 @@ fn turn(text: &str) -> Option<u32> {
 /// twice, out of order, or that is not in the stream.
 fn listen(evidence: &Evidence, verdict: &mut Verdict) {
     let stored: BTreeSet<&str> = evidence.committed.iter().map(|event| &*event.id).collect();
-    let mut known = BTreeSet::new();
+    let mut known: BTreeMap<&str, &Heard> = BTreeMap::new();
     let mut last: BTreeMap<&str, u64> = BTreeMap::new();
-    for Heard { id, call, sequence } in &evidence.heard {
-        if !known.insert(&**id) {
-            verdict
-                .doubled
-                .push(format!("{call} {sequence} was heard twice"));
+    for heard in &evidence.heard {
+        let Heard {
+            id, call, sequence, ..
+        } = heard;
+        if let Some(first) = known.insert(id, heard) {
+            let later = nanos(heard.at - first.at);
+            let places = (first.stored_as, heard.stored_as);
+            let finding = format!(
+                "{call} {sequence} was heard twice, {later:.1?} apart, from {places:?} in the stream"
+            );
+            if evidence.may_echo && places.0 == places.1 {
+                verdict.echoes.push(finding);
+            } else {
+                verdict.doubled.push(finding);
+            }
             continue;
         }
         if !stored.contains(&**id) {
@@ -209,10 +234,9 @@ fn listen(evidence: &Evidence, verdict: &mut Verdict) {
         *last = *sequence;
     }
     if evidence.heard_all {
-        let missed = stored.iter().filter(|id| !known.contains(**id));
-        verdict
-            .lost
-            .extend(missed.map(|id| format!("{id} was never heard")));
+        let missed = stored.iter().filter(|id| !known.contains_key(**id));
+        let missed = missed.map(|id| format!("{id} was never heard"));
+        verdict.lost.extend(missed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,4 +63,10 @@ pub fn free_address() -> SocketAddr {
             return address;
         }
     }
+}
+
+/// Nanoseconds since 1970, as the streams have them.
+pub fn now() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i128::try_from(since.unwrap_or_default().as_nanos()).unwrap_or_default()
 }

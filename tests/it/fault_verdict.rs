@@ -49,6 +49,8 @@ fn good() -> Evidence {
         id: event.id.clone(),
         call: event.call.clone(),
         sequence: event.sequence,
+        stored_as: event.sequence,
+        at: event.at,
     };
     let said = [Said::Started, Said::Started, Said::Text(text(1))];
     let said = said.into_iter().chain([Said::Text(text(2)), Said::Ended]);
@@ -58,6 +60,7 @@ fn good() -> Evidence {
         heard: committed.iter().map(heard).collect(),
         committed,
         heard_all: true,
+        may_echo: false,
     }
 }
 
@@ -127,6 +130,13 @@ fn a_subscriber_hears_each_event_once_in_order_and_only_what_is_stored() {
     let mut twice = good();
     twice.heard.push(twice.heard[3].clone());
     assert_eq!(counts(&twice), [0, 1, 0]);
+    twice.may_echo = true;
+    assert_eq!(counts(&twice), [0, 0, 0]);
+    assert_eq!(judge(&twice).echoes.len(), 1);
+    assert!(judge(&twice).is_good());
+    twice.heard[4].stored_as = 5;
+    assert_eq!(counts(&twice), [0, 1, 0]);
+    assert!(!judge(&twice).is_good());
     let mut swapped = good();
     swapped.heard.swap(1, 2);
     assert_eq!(counts(&swapped), [0, 0, 1]);
