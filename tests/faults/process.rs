@@ -56,7 +56,7 @@ impl Process {
         }
         // A transcript that is completed after the feed was read back would look like an event that
         // was heard and is not there.
-        let config = place.folder.join("faults.toml");
+        let config = log.with_extension("toml");
         std::fs::write(&config, "[calls]\nfinalize_after = \"1h\"\n")?;
         let child = command
             .args(args)

@@ -40,8 +40,9 @@ impl Process {
             }
         }
         // What a call comes to some seconds after its end is told by tests of its own; elsewhere it
-        // would come in between.
-        let config = folder.join("test.toml");
+        // would come in between. A file for each process: a shared one would be empty for the
+        // moment in which the next process is given it again.
+        let config = log.with_extension("toml");
         std::fs::write(&config, "[calls]\nfinalize_after = \"1h\"\n").unwrap();
         let child = command
             .args(args)
