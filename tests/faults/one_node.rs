@@ -112,8 +112,11 @@ pub async fn rolling_restart(world: &mut World) -> anyhow::Result<Done> {
 
 /// Another release works beside this one, then alone, then this one takes over again.
 pub async fn old_router(world: &mut World, old: Option<&Path>) -> anyhow::Result<Done> {
-    let (this, old) = (voicebus(), old.map(Path::to_owned));
-    let old = old.unwrap_or_else(voicebus);
+    let this = voicebus();
+    let old = match old {
+        Some(path) => path.canonicalize().context("VOICEBUS_OLD_BINARY")?,
+        None => this.clone(),
+    };
     restart_as(&mut world.routers[1], &old).await?;
     world.goes_on(EVENTS_EACH, FLOWS_WITHIN).await?;
     world.routers[0].stop().await?;
