@@ -7,7 +7,7 @@
 //!
 //! | section | measured | beside it |
 //! |---|---|---|
-//! | `ingress` | `POST /call-event` at 1, 16 and 64 connections, each answer awaited | one durable publish per message at 1, 16 and 64 waiting; `GET /live`; a POST that is parsed and refused |
+//! | `ingress` | `POST /call-event` at 1, 16, 64 and 256 connections, each answer awaited | the same with `group_commit = "off"`; durable publishes, and durable batches, of as many; `GET /live`; a POST that is parsed and refused |
 //! | `router` | two backlogs of inputs in VOICE_IN until each input has its event | commits as the router makes them, 32 writers, nothing around them |
 //! | `path` | POST written until a plain subscriber of `voice.event.>` has the event, at 100 and 500 events/s | one durable publish at the same pace |
 //! | `memory` | resident memory of ingress, router and egress as processes of their own, with 1,000 open calls | the same before the first call; nats-server apart |
