@@ -59,7 +59,9 @@ async fn said_in(client: &Client, stream: &str, filter: &str) -> Vec<String> {
     let messages = read_stream(client, stream, filter).await;
     let texts = messages.iter().filter_map(|message| {
         let json: Value = serde_json::from_slice(&message.payload).unwrap();
-        let text = json.pointer("/says/text").or(json.pointer("/data/transcript/text"));
+        let text = json
+            .pointer("/says/text")
+            .or(json.pointer("/data/transcript/text"));
         text.and_then(Value::as_str).map(str::to_owned)
     });
     texts.collect()
