@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::Connection;
 use super::connection::REQUEST_TIMEOUT;
+use super::{Connection, subjects};
 
 /// How the server says that a stream is not there.
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -16,7 +16,7 @@ const STREAM_NOT_FOUND: u64 = 10059;
 /// What is in a stream.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamState {
-    /// Messages in it.
+    /// Messages in it, canaries not counted.
     pub messages: u64,
     /// Bytes in it.
     pub bytes: u64,
@@ -55,9 +55,10 @@ pub struct Error {
 /// When the server does not answer, or refuses.
 pub async fn stream(connection: &Connection, name: &str) -> Result<Option<StreamState>, Error> {
     let what = format!("stream {name}");
-    let info = request(connection, &what, format!("STREAM.INFO.{name}"), json!({})).await?;
+    let body = json!({ "subjects_filter": subjects::canary(name) });
+    let info = request(connection, &what, format!("STREAM.INFO.{name}"), body).await?;
     Ok(info.map(|info| StreamState {
-        messages: number(&info["state"]["messages"]),
+        messages: without_canaries(&info, name),
         bytes: number(&info["state"]["bytes"]),
         bytes_max: info["config"]["max_bytes"].as_u64().filter(|max| *max > 0),
         replicas: u8::try_from(number(&info["config"]["num_replicas"])).unwrap_or(1),
@@ -94,6 +95,12 @@ fn consumer(info: &Value) -> ConsumerState {
         redelivered: number(&info["num_redelivered"]),
         waiting: number(&info["num_waiting"]),
     }
+}
+
+/// How many messages a stream has that was looked up with the subject of its canaries as filter.
+pub(super) fn without_canaries(info: &Value, stream: &str) -> u64 {
+    let canaries = number(&info["state"]["subjects"][subjects::canary(stream)]);
+    number(&info["state"]["messages"]).saturating_sub(canaries)
 }
 
 fn number(value: &Value) -> u64 {

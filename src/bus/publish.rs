@@ -17,7 +17,8 @@ use crate::domain::event::Event;
 const EXPECTED_LAST_SUBJECT_SEQUENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /// async-nats waits [`REQUEST_TIMEOUT`] for the acknowledgement; the rest is for the way there.
-const PUBLISH_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_millis(500));
+pub(super) const PUBLISH_TIMEOUT: Duration =
+    REQUEST_TIMEOUT.saturating_add(Duration::from_millis(500));
 
 /// `wrong last sequence` as a single server and a leader at rest say it.
 const WRONG_LAST_SEQUENCE: u64 = 10071;
@@ -34,6 +35,9 @@ const EVERYBODYS: [u64; 14] = [
 /// What a cluster or a single server says about a message that is larger than the stream takes,
 /// and about headers that are.
 const NEVER: [u64; 2] = [10054, 10097];
+
+/// What is said of a subject that no stream takes.
+const NO_STREAM: &str = "no stream takes this subject; run `voicebus provision`";
 
 /// Why a publish has no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -267,7 +271,7 @@ pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) 
         PublishErrorKind::WrongLastSequence => Error::Conflict { subject },
         PublishErrorKind::StreamNotFound => Error::Refused {
             subject,
-            reason: "no stream takes this subject; run `voicebus provision`".to_owned(),
+            reason: NO_STREAM.to_owned(),
             of_this_message: false,
         },
         PublishErrorKind::MaxPayloadExceeded => Error::Unacceptable {
@@ -283,6 +287,11 @@ pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) 
             reason: error.kind().to_string(),
         },
     }
+}
+
+/// Whether there is no stream for the subject.
+pub(super) fn is_of_no_stream(error: &Error) -> bool {
+    matches!(error, Error::Refused { reason, .. } if reason == NO_STREAM)
 }
 
 /// The server's own words, when it has answered with an error.

@@ -1,21 +1,28 @@
-//! `/live` and `/ready`: what whoever keeps a role running asks for.
+//! `/live`, `/ready` and `/status`: what whoever keeps a role running asks for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::auth::{Tokens, only_with};
+
 /// Says why something is not ready, or nothing.
 type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// What must hold before a process takes work. Clones share their checks: a door that is opened
-/// early also tells of what is added later.
+/// Says more about a part.
+type Account = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// What must hold before a process takes work, and what else there is to say about its parts.
+/// Clones share both: a door that is opened early also tells of what is added later.
 #[derive(Clone, Default)]
 pub struct Readiness {
     checks: Arc<Mutex<Vec<(&'static str, Check)>>>,
+    accounts: Arc<Mutex<Vec<(&'static str, Account)>>>,
 }
 
 impl Readiness {
@@ -29,6 +36,22 @@ impl Readiness {
         checks.push((name, Arc::new(check)));
     }
 
+    /// Adds what `/status` says about a part.
+    pub fn tell(&self, part: &'static str, account: impl Fn() -> Value + Send + Sync + 'static) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.push((part, Arc::new(account)));
+    }
+
+    /// What there is to say about each part.
+    #[must_use]
+    pub fn accounts(&self) -> Value {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = accounts
+            .iter()
+            .map(|(part, tell)| ((*part).to_owned(), tell()));
+        Value::Object(told.collect())
+    }
+
     /// What is missing, by name.
     #[must_use]
     pub fn missing(&self) -> Vec<(&'static str, String)> {
@@ -40,11 +63,19 @@ impl Readiness {
     }
 }
 
-/// The routes.
+/// The routes that need no token.
 pub fn routes(readiness: Readiness) -> Router {
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
+        .with_state(readiness)
+}
+
+/// `/status`, for whoever shows one of the tokens.
+pub fn status(readiness: Readiness, tokens: Tokens) -> Router {
+    Router::new()
+        .route("/status", get(tell))
+        .route_layer(from_fn_with_state(tokens, only_with))
         .with_state(readiness)
 }
 
@@ -59,12 +90,25 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) 
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let missing: Vec<Value> = missing
-        .into_iter()
-        .map(|(what, why)| json!({ "what": what, "why": why }))
-        .collect();
     (
         status,
-        Json(json!({ "ready": missing.is_empty(), "missing": missing })),
+        Json(json!({ "ready": missing.is_empty(), "missing": listed(missing) })),
     )
+}
+
+async fn tell(State(readiness): State<Readiness>) -> Json<Value> {
+    let missing = readiness.missing();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": missing.is_empty(),
+        "missing": listed(missing),
+        "parts": readiness.accounts(),
+    }))
+}
+
+fn listed(missing: Vec<(&'static str, String)>) -> Vec<Value> {
+    missing
+        .into_iter()
+        .map(|(what, why)| json!({ "what": what, "why": why }))
+        .collect()
 }

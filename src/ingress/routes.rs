@@ -1,15 +1,13 @@
 //! All paths of the ingress, who may take them, and nothing else.
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::{Ingress, events, openclaw, status};
 use crate::http::Error;
-use crate::http::auth::Tokens;
+use crate::http::auth::only_with;
 
 /// The routes of the ingress.
 pub fn routes(ingress: Ingress) -> Router {
@@ -46,15 +44,6 @@ pub fn routes(ingress: Ingress) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(ingress)
-}
-
-async fn only_with(
-    State(tokens): State<Tokens>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    tokens.check(request.headers())?;
-    Ok(next.run(request).await)
 }
 
 async fn method_not_allowed() -> Error {

@@ -25,3 +25,4 @@ mod server;
 mod timers;
 mod tools;
 mod up;
+mod watch;
