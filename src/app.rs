@@ -1,6 +1,8 @@
 //! Where the parts meet: roles are built from the configuration, started under one supervisor, and
 //! stopped in order.
 
+mod measure;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -106,7 +108,9 @@ impl App {
         let router = Router::build(bus, self.config.policy.clone())
             .await
             .context("router cannot start")?;
-        let view = router.view();
+        let (view, counters) = (router.view(), router.counters());
+        self.readiness
+            .measure(move |scrape| measure::router(scrape, &counters));
         self.readiness.require("router", move || {
             if view.is_ready() {
                 Ok(())
@@ -136,6 +140,10 @@ impl App {
         let egress = Egress::build(bus, server, &self.config.policy)
             .await
             .context("egress cannot start")?;
+        let (health, in_flight) = (egress.health(), egress.in_flight());
+        self.readiness.measure(move |scrape| {
+            measure::egress(scrape, &health, in_flight.load(Ordering::Relaxed));
+        });
         egress
             .start(&mut self.tasks)
             .await
@@ -168,6 +176,9 @@ impl App {
             layout_is_remembered,
         };
         let (ingress, committer) = Ingress::new(bus, settings, options, self.tasks.stop_token());
+        let (counters, gauge) = (ingress.counters(), ingress.gauge());
+        self.readiness
+            .measure(move |scrape| measure::ingress(scrape, &counters, &gauge));
         let gauge = ingress.gauge();
         self.readiness
             .require("spool", move || match gauge.stalled() {
@@ -180,7 +191,7 @@ impl App {
                 }
             });
         self.tasks.critical("committer", committer.run());
-        let routes = ingress::routes(ingress).merge(operations::routes(self.readiness()));
+        let routes = ingress::routes(ingress).merge(self.operations());
         self.serve("ingress", listener, routes);
         Ok(())
     }
@@ -253,9 +264,13 @@ impl App {
     /// Serves only what operators ask for, for a role without doors of its own.
     pub fn add_operations(&mut self, listener: Listener) {
         let tokens = self.config.read_tokens.clone();
-        let routes = operations::routes(self.readiness())
-            .merge(operations::status(self.readiness(), tokens));
+        let status = operations::status(self.readiness(), tokens);
+        let routes = self.operations().merge(status);
         self.serve("operations", listener, routes);
+    }
+
+    fn operations(&self) -> axum::Router {
+        operations::routes(self.readiness(), self.config.read_tokens.clone())
     }
 
     fn serve(&mut self, name: &str, listener: Listener, routes: axum::Router) {
@@ -321,6 +336,9 @@ impl App {
         let canaries = bus.canaries().clone();
         self.readiness.require(role, move || canaries.check());
 
+        let asked = bus.clone();
+        self.readiness
+            .measure(move |scrape| measure::bus(scrape, role, &asked));
         let told = bus.clone();
         self.readiness.tell(role, move || {
             json!({

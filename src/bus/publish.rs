@@ -12,6 +12,7 @@ use super::connection::REQUEST_TIMEOUT;
 use super::envelope::{self, PROGRESS_HEADER};
 use super::{Bus, subjects};
 use crate::domain::event::Event;
+use crate::metrics;
 
 /// Widens the expectation from the subject itself to a filter; async-nats has no name for it.
 const EXPECTED_LAST_SUBJECT_SEQUENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -80,6 +81,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// For metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::Refused { .. } | Self::Unacceptable { .. } | Self::Envelope(_) => "refused",
+            Self::Unclear { .. } => "unclear",
+        }
+    }
+
     /// Whether the trouble is of this message alone, so that waiting for the server is in vain.
     #[must_use]
     pub fn is_of_this_message(&self) -> bool {
@@ -217,14 +227,21 @@ pub(super) async fn publish(
     };
     // async-nats waits for the acknowledgement with a time-out of its own; this one also covers
     // the way into its buffer, which is unbounded while the server is away.
-    match tokio::time::timeout(PUBLISH_TIMEOUT, published).await {
+    let started = Instant::now();
+    let outcome = match tokio::time::timeout(PUBLISH_TIMEOUT, published).await {
         Ok(Ok(ack)) => Ok(ack),
         Ok(Err(error)) => Err(classify(subject, &error)),
         Err(_elapsed) => Err(Error::Unclear {
             subject: subject.to_owned(),
             reason: "NATS takes nothing".to_owned(),
         }),
-    }
+    };
+    let word = match &outcome {
+        Ok(_ack) => "stored",
+        Err(error) => error.word(),
+    };
+    metrics::publish(subjects::stream_of(subject), word, started.elapsed());
+    outcome
 }
 
 /// A message's own headers and its id. What was kept on a disk is checked like anything else that

@@ -351,6 +351,23 @@ pub fn dead_letter(role: &'static str, reason: &'static str) -> String {
     format!("voice.dlq.{role}.{reason}")
 }
 
+/// The stream that takes a subject of ours, in a word for metrics; canaries count by themselves.
+#[must_use]
+pub fn stream_of(subject: &str) -> &'static str {
+    const STREAMS: [(&str, &str); 6] = [
+        (INPUTS, STREAM_IN),
+        ("voice.timer.", STREAM_IN),
+        ("voicebus.commit.", STREAM_EVENT),
+        (COMMANDS, STREAM_CMD),
+        ("voice.dlq.", STREAM_DLQ),
+        ("voicebus.canary.", "canary"),
+    ];
+    let mut found = STREAMS
+        .iter()
+        .filter(|(begin, _)| subject.starts_with(begin));
+    found.next().map_or("other", |(_, stream)| stream)
+}
+
 /// `voicebus.canary.<stream>`: what a stream takes to show that it still does.
 #[must_use]
 pub fn canary(stream: &str) -> String {

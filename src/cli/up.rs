@@ -67,6 +67,12 @@ async fn run_on(
     if let Some(complaints) = nats.complaints() {
         app.add_task("complaints", app.complain_to(complaints));
     }
+    if let Some(restarts) = nats.restarts() {
+        app.readiness().measure(move |scrape| {
+            let help = "How often the nats-server of `up` was started again";
+            scrape.counter("nats_server_restarts", help, &[], restarts.count());
+        });
+    }
     let run_file = config.data_dir.join(RUN_FILE);
     let mut told = RunFile {
         pid: std::process::id(),

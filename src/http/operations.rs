@@ -1,15 +1,18 @@
-//! `/live`, `/ready` and `/status`: what whoever keeps a role running asks for.
+//! `/live`, `/ready`, `/status` and `/metrics`: what whoever keeps a role running asks for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::Error;
 use super::auth::{Tokens, only_with};
+use crate::metrics::{self, Scrape, Source};
 
 /// Says why something is not ready, or nothing.
 type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -23,6 +26,7 @@ type Account = Arc<dyn Fn() -> Value + Send + Sync>;
 pub struct Readiness {
     checks: Arc<Mutex<Vec<(&'static str, Check)>>>,
     accounts: Arc<Mutex<Vec<(&'static str, Account)>>>,
+    sources: Arc<Mutex<Vec<Source>>>,
 }
 
 impl Readiness {
@@ -40,6 +44,23 @@ impl Readiness {
     pub fn tell(&self, part: &'static str, account: impl Fn() -> Value + Send + Sync + 'static) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.push((part, Arc::new(account)));
+    }
+
+    /// Adds what `/metrics` asks a part for.
+    pub fn measure(&self, source: impl Fn(&mut Scrape) + Send + Sync + 'static) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.push(Arc::new(source));
+    }
+
+    /// All metrics as text.
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = sources.clone();
+        let ready = f64::from(u8::from(self.missing().is_empty()));
+        sources.push(Arc::new(move |scrape| {
+            scrape.gauge("ready", "Whether all that must hold does", &[], ready);
+        }));
+        metrics::render(&sources)
     }
 
     /// What there is to say about each part.
@@ -63,15 +84,19 @@ impl Readiness {
     }
 }
 
-/// The routes that need no token.
-pub fn routes(readiness: Readiness) -> Router {
+/// `/live` and `/ready`, which need no token, and `/metrics`, for whoever shows one.
+pub fn routes(readiness: Readiness, tokens: Tokens) -> Router {
+    let measured = Router::new()
+        .route("/metrics", get(metrics))
+        .route_layer(from_fn_with_state(tokens, only_with));
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
+        .merge(measured)
         .with_state(readiness)
 }
 
-/// `/status`, for whoever shows one of the tokens.
+/// `/status`, for a door that has none of its own.
 pub fn status(readiness: Readiness, tokens: Tokens) -> Router {
     Router::new()
         .route("/status", get(tell))
@@ -94,6 +119,20 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) 
         status,
         Json(json!({ "ready": missing.is_empty(), "missing": listed(missing) })),
     )
+}
+
+async fn metrics(State(readiness): State<Readiness>) -> Result<Response, Error> {
+    match readiness.metrics() {
+        Ok(text) => {
+            let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+        }
+        Err(_) => Err(Error::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no_metrics",
+            "the metrics cannot be written; this is a mistake in voicebus",
+        )),
+    }
 }
 
 async fn tell(State(readiness): State<Readiness>) -> Json<Value> {

@@ -154,12 +154,23 @@ impl Bus {
 
     /// Starts a role as a process of its own.
     pub fn role(&self, role: &str, args: &[&str]) -> Process {
+        self.role_with(role, args, None)
+    }
+
+    /// The same with one more variable.
+    pub fn role_with(
+        &self,
+        role: &str,
+        args: &[&str],
+        env: impl Into<Option<(String, String)>>,
+    ) -> Process {
         let user = User::ALL.into_iter().find(|user| user.name() == role);
         let password = self.server.credentials().password(user.unwrap()).reveal();
         let mut all = vec![role, "--nats-url", self.server.url(), "--nats-user", role];
         all.extend(["--listen", "127.0.0.1:0"]);
         all.extend(args);
-        let env = [("VOICEBUS_NATS_PASSWORD".to_owned(), password.to_owned())];
+        let own = ("VOICEBUS_NATS_PASSWORD".to_owned(), password.to_owned());
+        let env: Vec<_> = std::iter::once(own).chain(env.into()).collect();
         Process::start(role, self.dir.path(), all, &env)
     }
 

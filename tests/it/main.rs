@@ -17,6 +17,7 @@ mod fault_verdict;
 mod fixtures;
 mod flood;
 mod harness;
+mod metrics;
 mod model;
 mod outbound;
 mod permissions;

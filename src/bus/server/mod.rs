@@ -150,6 +150,12 @@ impl Complaints {
 }
 
 impl Restarts {
+    /// How many there were so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::from(self.0.borrow().restarts)
+    }
+
     /// Waits until the server was started again, and returns its new process id.
     pub async fn next(&mut self) -> u32 {
         while self.0.changed().await.is_ok() {
