@@ -41,6 +41,8 @@ const JITTER: Duration = Duration::from_secs(2);
 const PAUSE_IN_DOUBT: Duration = Duration::from_secs(2);
 /// Pause while a stream is in trouble: it is well again this much after it recovered.
 const PAUSE_IN_TROUBLE: Duration = Duration::from_secs(5);
+/// Pause where canaries are not possible: each one that is denied is an ERROR in the log.
+const PAUSE_UNWATCHED: Duration = Duration::from_secs(600);
 /// So many canaries in a row without an answer mean trouble. One may be a slow disk.
 const SILENCES_MAX: u32 = 2;
 
@@ -216,6 +218,7 @@ impl Canaries {
             };
             let now = next(&before, found, silences, Utc::now());
             pause = match (&now, silences) {
+                (State::Unwatched { .. }, _) => PAUSE_UNWATCHED,
                 (now, _) if now.is_trouble() => PAUSE_IN_TROUBLE,
                 (_, 1..) => PAUSE_IN_DOUBT,
                 (_, 0) => PAUSE + jitter(),

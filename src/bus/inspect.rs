@@ -140,3 +140,16 @@ async fn request(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canaries_are_not_counted() {
+        let info = |subjects: Value| json!({ "state": { "messages": 7, "subjects": subjects } });
+        let with = info(json!({ "voicebus.canary.VOICE_DLQ": 2 }));
+        assert_eq!(without_canaries(&with, "VOICE_DLQ"), 5);
+        assert_eq!(without_canaries(&info(Value::Null), "VOICE_DLQ"), 7);
+    }
+}
