@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -272,17 +272,26 @@ impl Collector for Scrape {
             } else {
                 MetricType::Gauge
             };
-            let mut metric = encoder.encode_descriptor(name, asked.help, None, kind)?;
+            // A registry ends the sentences of its own metrics.
+            let help = format!("{}.", asked.help);
+            let mut metric = encoder.encode_descriptor(name, &help, None, kind)?;
             for (labels, value) in &asked.values {
-                let mut one = metric.encode_family(labels)?;
-                if asked.is_counter {
-                    one.encode_counter::<NoLabelSet, f64, f64>(value, None)?;
+                if labels.is_empty() {
+                    write(&mut metric, asked.is_counter, *value)?;
                 } else {
-                    one.encode_gauge(value)?;
+                    write(&mut metric.encode_family(labels)?, asked.is_counter, *value)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn write(metric: &mut MetricEncoder, is_counter: bool, value: f64) -> Result<(), fmt::Error> {
+    if is_counter {
+        metric.encode_counter::<NoLabelSet, f64, f64>(&value, None)
+    } else {
+        metric.encode_gauge(&value)
     }
 }
 
@@ -320,10 +329,10 @@ mod tests {
                     &[("role", role)],
                     value,
                 );
-                scrape.counter("losses", "How often it went", &[], 3);
             })
         };
-        let text = render(&[of("router", 1.0), of("egress", 0.0)]).unwrap();
+        let alone: Source = Arc::new(|scrape| scrape.counter("losses", "How often", &[], 3));
+        let text = render(&[of("router", 1.0), alone, of("egress", 0.0)]).unwrap();
         let found: Vec<&str> = text
             .lines()
             .filter(|line| line.contains("voicebus_connected"))
