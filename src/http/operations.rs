@@ -77,6 +77,10 @@ impl Readiness {
     #[must_use]
     pub fn missing(&self) -> Vec<(&'static str, String)> {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        if checks.is_empty() {
+            // A door is opened before what is behind it says what it needs.
+            return vec![("start", "nothing has begun yet".to_owned())];
+        }
         checks
             .iter()
             .filter_map(|(name, check)| check().err().map(|why| (*name, why)))
@@ -150,4 +154,17 @@ fn listed(missing: Vec<(&'static str, String)>) -> Vec<Value> {
         .into_iter()
         .map(|(what, why)| json!({ "what": what, "why": why }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_with_nothing_behind_it_is_not_ready() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.missing().len(), 1);
+        readiness.require("router", || Ok(()));
+        assert_eq!(readiness.missing(), []);
+    }
 }
