@@ -9,7 +9,7 @@
 //! A canary disturbs nothing. Its subject `voicebus.canary.<stream>` belongs to its stream alone:
 //! no consumer of ours filters it, no expectation of a commit speaks of it, it is not republished,
 //! and only the role that watches the stream may publish it. It has no id, so the server remembers
-//! none, and the server removes it after [`LIFETIME`]. It must be stored: a publish that is only
+//! none, and the server removes it after a second. It must be stored: a publish that is only
 //! refused (because of an expectation, say) is answered by a stream that can write no more.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ use crate::domain::Timestamp;
 
 /// The least that the server takes.
 const LIFETIME: &str = "1s";
-/// Pause between two canaries of one stream, to which up to [`JITTER`] is added: a process that
+/// Pause between two canaries of one stream, to which up to `JITTER` is added: a process that
 /// watches costs each of its streams a disk flush in ten seconds at most.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Spreads the canaries of processes that were started together.

@@ -14,7 +14,7 @@
 //! - Passwords are made once, from the operating system's randomness, and leave this
 //!   process only through a file of mode 0600 and the server's environment.
 //! - Nothing waits without a bound.
-//! - A server that runs but takes nothing is started again, too: see [`watch`].
+//! - A server that runs but takes nothing is started again, too: see `watch.rs`.
 //!
 //! It must not know what the streams are for: it knows roles only as NATS users.
 //!
