@@ -86,7 +86,7 @@ impl Egress {
                     &stop,
                     worker,
                 )
-                .await;
+                .await?;
                 Ok(())
             });
         }
