@@ -1,4 +1,6 @@
-//! Streams that are made anew.
+//! Streams that are made anew, and events that come again when nobody remembers their ids.
+
+use std::time::Duration;
 
 use async_nats::Client;
 use serde_json::Value;
@@ -62,6 +64,46 @@ async fn inputs_of_a_stream_that_was_made_anew_under_a_running_router_are_not_ta
     let expected: Vec<String> = (0..7).map(|word| format!("word {word}")).collect();
     assert_eq!(all, expected);
     second.stop().await;
+}
+
+/// A sender that sends its whole call again, after the stream has forgotten the ids.
+#[tokio::test]
+async fn a_long_call_that_is_sent_again_much_later_is_not_told_twice() {
+    let nats = Nats::start().await;
+    provisioned(&nats).await;
+    let jetstream = nats.jetstream().await;
+    let stream = jetstream.get_stream("VOICE_IN").await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    config.duplicate_window = Duration::from_millis(100);
+    jetstream.update_stream(config).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let ingress = Ingress::start(nats.url(), &[]).await;
+    let mut router = router(&nats, &dir);
+    router.ready().await;
+    let client = nats.client().await;
+    let say_all = async || {
+        for word in 0..40 {
+            let (status, answer) = ingress.post("CA0", &format!("word {word}")).await;
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    say_all().await;
+    told(&client, "word 39").await;
+    reached("the ids to be forgotten", async || {
+        let (_, answer) = ingress.post("CA0", "word 39").await;
+        match answer["duplicate"] {
+            Value::Bool(false) => Ok(()),
+            _ => Err(answer.to_string()),
+        }
+    })
+    .await;
+    say_all().await;
+    ingress.post("CA0", "the end").await;
+    let all = told(&client, "the end").await;
+    assert_eq!(all.len(), 41, "{all:?}");
+    let inputs = said_in(&client, "VOICE_IN", "voice.in.>").await;
+    assert!(inputs.len() > 81, "nothing came again");
+    router.stop().await;
 }
 
 /// The logs are gone, the inputs are not: what comes then is told in a new log.
