@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -100,7 +100,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
         timer,
         after: TimeDelta::zero(),
     };
-    if let Err(error) = bus.arm(&at_once, Utc::now()).await {
+    if let Err(error) = bus.arm(&at_once, Utc::now(), DateTime::UNIX_EPOCH).await {
         warn!(call.id = %at_once.call, error = %Chain(&error), "answer not told; the call waits for its own timer");
     }
 }

@@ -187,7 +187,7 @@ impl Worker {
                 Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
                 Outcome::Late => return self.settled(loaded, |counters| &counters.late),
                 Outcome::Waiting { timers, ask } => {
-                    self.arm(&timers).await?;
+                    self.arm(&timers, delivery).await?;
                     if let Some(question) = ask {
                         self.asker.ask(&input.call, question);
                     }
@@ -219,7 +219,7 @@ impl Worker {
                 }
             };
             drop(known);
-            self.arm(&timers).await?;
+            self.arm(&timers, delivery).await?;
             crash_point::pass("router.before_commit");
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
@@ -316,9 +316,9 @@ impl Worker {
         }
     }
 
-    async fn arm(&self, timers: &[Arm]) -> Result<(), Trouble> {
+    async fn arm(&self, timers: &[Arm], delivery: &Delivery) -> Result<(), Trouble> {
         for timer in timers {
-            self.bus.arm(timer, Utc::now()).await?;
+            self.bus.arm(timer, Utc::now(), delivery.stored_at).await?;
         }
         Ok(())
     }
