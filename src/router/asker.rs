@@ -82,7 +82,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
             };
             presence.tell(sequence)
         }
-        Question::History => {
+        Question::History { completes } => {
             match fill_transcript(bus.connection(), &call, ANSWER_TIMEOUT).await {
                 Ok(filled) => {
                     debug!(call.id = %call, entries = filled.entries, new = filled.new, "history asked");
@@ -91,7 +91,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
                     warn!(call.id = %call, error = %Chain(&error), "the history was not asked; going on without");
                 }
             }
-            Some(Timer::Finalize { filled: true })
+            completes.then_some(Timer::Finalize { filled: true })
         }
     };
     let Some(timer) = timer else { return };

@@ -76,7 +76,7 @@ impl Step<'_> {
         if !filled {
             return Outcome::Waiting {
                 timers: vec![finalize(call, true, FILL_PATIENCE)],
-                ask: Some(Question::History),
+                ask: Some(Question::History { completes: true }),
             };
         }
         let nothing = Transcript::default();

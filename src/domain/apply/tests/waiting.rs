@@ -92,6 +92,14 @@ fn a_call_that_begins_with_a_dead_letter_is_waited_for_too() {
 }
 
 #[test]
+fn a_history_that_is_asked_for_before_the_end_completes_nothing() {
+    let mut story = Story::new();
+    story.feed(spoken_at("one", 10));
+    assert_eq!(story.feed(InputKind::Sync), "waiting");
+    assert_eq!(story.asked, Some(Question::History { completes: false }));
+}
+
+#[test]
 fn the_transcript_is_completed_once_in_the_order_of_speech() {
     let mut story = Story::new();
     story.feed(inbound("+12015550142"));
@@ -101,7 +109,7 @@ fn the_transcript_is_completed_once_in_the_order_of_speech() {
     assert_eq!(story.timers, [finalize_timer(false, 5)]);
     assert_eq!(story.feed(ASK_FIRST), "waiting");
     assert_eq!(story.timers, [finalize_timer(true, 20)]);
-    assert_eq!(story.asked, Some(Question::History));
+    assert_eq!(story.asked, Some(Question::History { completes: true }));
     assert_eq!(story.feed(COMPLETE), "transcript.completed 1: one two");
     assert_eq!(story.timers, [""; 0]);
     assert_eq!(story.feed(COMPLETE), "duplicate");
@@ -201,7 +209,7 @@ fn a_history_that_is_asked_for_later_makes_a_second_completion_if_it_has_more() 
     story.feed(ended(EndReason::Completed));
     story.feed(COMPLETE);
     assert_eq!(story.feed(InputKind::Sync), "waiting");
-    assert_eq!(story.asked, Some(Question::History));
+    assert_eq!(story.asked, Some(Question::History { completes: true }));
     assert_eq!(story.feed(COMPLETE), "duplicate");
     assert_eq!(story.feed(recorded("two", 20)), "transcript.user");
     assert_eq!(story.feed(COMPLETE), "transcript.completed 2: one two");
