@@ -100,6 +100,20 @@ fn a_history_that_is_asked_for_before_the_end_completes_nothing() {
 }
 
 #[test]
+fn a_timer_that_ends_as_a_dead_letter_is_followed_by_another() {
+    let mut story = Story::new();
+    story.feed(inbound("+12015550142"));
+    let input = story.input(silent_since(1));
+    let rejection = Rejection {
+        code: "exhausted",
+        text: String::new(),
+    };
+    let (_, timers) = reject(story.log.as_ref(), &input, &rejection, 7, &policy());
+    story.note(&timers);
+    assert_eq!(story.timers, [stale_timer(2, 1800)]);
+}
+
+#[test]
 fn the_transcript_is_completed_once_in_the_order_of_speech() {
     let mut story = Story::new();
     story.feed(inbound("+12015550142"));
