@@ -216,6 +216,27 @@ fn what_the_history_has_more_comes_out_marked_and_once() {
     assert_eq!(story.feed(recorded("two", 20)), "duplicate");
 }
 
+/// A sender of another kind stamps an utterance when it hears of it.
+#[test]
+fn what_was_fetched_after_the_end_is_known_when_it_comes_late_and_stamped_a_little_later() {
+    let mut story = Story::new();
+    story.feed(spoken_at("one", 10));
+    story.feed(ended(EndReason::Completed));
+    assert_eq!(story.feed(recorded("two", 20)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("two", 22)), "duplicate");
+    assert_eq!(story.feed(spoken_at("two", 40)), "transcript.user");
+}
+
+/// While people talk, somebody may say the same again.
+#[test]
+fn what_was_fetched_before_the_end_is_not_taken_for_what_is_said_after_it() {
+    let mut story = Story::new();
+    story.feed(spoken_at("one", 10));
+    assert_eq!(story.feed(recorded("yes", 20)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("yes", 22)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("yes", 20)), "duplicate");
+}
+
 #[test]
 fn a_history_that_is_asked_for_later_makes_a_second_completion_if_it_has_more() {
     let mut story = Story::new();
