@@ -7,16 +7,14 @@ use serde_json::Value;
 use voicebus::bus::streams::{self, provision};
 
 use super::{provisioned, said_in};
-use crate::harness::{Ingress, Nats, Process, reached, read_stream};
+use crate::harness::{Ingress, Nats, Process, Proxy, reached, read_stream};
 
 fn router(nats: &Nats, dir: &tempfile::TempDir) -> Process {
-    let args = [
-        "router",
-        "--listen",
-        "127.0.0.1:0",
-        "--nats-url",
-        nats.url(),
-    ];
+    router_at(nats.url(), dir)
+}
+
+fn router_at(url: &str, dir: &tempfile::TempDir) -> Process {
+    let args = ["router", "--listen", "127.0.0.1:0", "--nats-url", url];
     Process::start("router", dir.path(), args, &[])
 }
 
@@ -139,4 +137,42 @@ async fn a_feed_that_was_made_anew_under_a_running_router_begins_again() {
         .collect();
     assert_eq!(sequences, [1, 2]);
     router.stop().await;
+}
+
+/// The client takes up its pulling where it was, and tells nobody that the consumer is another one.
+#[tokio::test]
+async fn inputs_of_a_stream_that_was_made_anew_while_a_router_was_cut_off_are_not_taken_for_old() {
+    let nats = Nats::start().await;
+    provisioned(&nats).await;
+    let dir = tempfile::tempdir().unwrap();
+    let ingress = Ingress::start(nats.url(), &[]).await;
+    let proxy = Proxy::to(nats.url()).await;
+    let mut first = router_at(proxy.url(), &dir);
+    first.ready().await;
+    let client = nats.client().await;
+    for word in 0..5 {
+        ingress.post("CA0", &format!("word {word}")).await;
+    }
+    told(&client, "word 4").await;
+
+    proxy.stop_forwarding();
+    reached("the router to notice", async || match first.log() {
+        log if log.contains("NATS is away") => Ok(()),
+        log => Err(log),
+    })
+    .await;
+    let jetstream = nats.jetstream().await;
+    jetstream.delete_stream("VOICE_IN").await.unwrap();
+    provision(&jetstream, &streams::Options::default())
+        .await
+        .unwrap();
+    for word in 5..7 {
+        ingress.post("CA0", &format!("word {word}")).await;
+    }
+    proxy.forward_again();
+    assert!(!first.ended().await.success());
+    let second = router(&nats, &dir);
+    let all = told(&client, "word 6").await;
+    assert_eq!(all.len(), 7, "{all:?}");
+    second.stop().await;
 }
