@@ -176,3 +176,95 @@ async fn inputs_of_a_stream_that_was_made_anew_while_a_router_was_cut_off_are_no
     assert_eq!(all.len(), 7, "{all:?}");
     second.stop().await;
 }
+
+/// All inputs that are kept come again, after everything that came of them.
+#[tokio::test]
+async fn consumers_that_were_made_anew_change_nothing() {
+    let nats = Nats::start().await;
+    provisioned(&nats).await;
+    let dir = tempfile::tempdir().unwrap();
+    let ingress = Ingress::start(nats.url(), &[]).await;
+    let mut router = router(&nats, &dir);
+    router.ready().await;
+    let client = nats.client().await;
+    let jetstream = nats.jetstream().await;
+    let publish = async |subject: String, payload: String| {
+        let sent = jetstream.publish(subject, payload.into()).await.unwrap();
+        sent.await.unwrap();
+    };
+    let input = |call: &str, id: &str, says: &str| {
+        format!(
+            r#"{{"version":1,"id":"{id}","source":"test","call":"{call}","received_at":"2026-11-22T14:00:00Z","says":{says}}}"#
+        )
+    };
+    for call in ["CA0", "CA1"] {
+        let partition = partition_of(&nats, call).await;
+        let started = |number: &str| {
+            format!(r#"{{"type":"started","direction":"inbound","number":"{number}"}}"#)
+        };
+        let of = |kind: &str| format!("voice.in.{partition}.{call}.{kind}");
+        publish(of("started"), input(call, "ev_a", &started("+12015550142"))).await;
+        publish(of("started"), input(call, "ev_b", &started("+12015550143"))).await;
+        publish(of("ringing"), "poison".to_owned()).await;
+        for word in 0..40 {
+            ingress.post(call, &format!("word {word}")).await;
+        }
+        publish(
+            of("ended"),
+            input(call, "ev_c", r#"{"type":"ended","reason":"completed"}"#),
+        )
+        .await;
+        publish(of("ringing"), input(call, "ev_d", r#"{"type":"ringing"}"#)).await;
+        publish(of("ringing"), "more poison".to_owned()).await;
+    }
+    let done = async || {
+        reached("all inputs done", async || {
+            let stream = jetstream.get_stream("VOICE_IN").await.unwrap();
+            for partition in 0..32 {
+                let mut consumer: async_nats::jetstream::consumer::PullConsumer = stream
+                    .get_consumer(&format!("p{partition}"))
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let info = consumer.info().await.unwrap();
+                if info.num_pending > 0 || info.num_ack_pending > 0 {
+                    return Err(format!("{partition} has work"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+        let count = async |name: &str| {
+            let stream = jetstream.get_stream(name).await.unwrap();
+            stream.cached_info().state.last_sequence
+        };
+        (count("VOICE_EVENT").await, count("VOICE_DLQ").await)
+    };
+    let before = done().await;
+    // A contradiction and two that cannot be read, of each call.
+    assert_eq!(before.1, 6);
+    assert_eq!(
+        said_in(&client, "VOICE_EVENT", "voice.event.>").await.len(),
+        80
+    );
+
+    let stream = jetstream.get_stream("VOICE_IN").await.unwrap();
+    for partition in 0..32 {
+        stream
+            .delete_consumer(&format!("p{partition}"))
+            .await
+            .unwrap();
+    }
+    provision(&jetstream, &streams::Options::default())
+        .await
+        .unwrap();
+    assert_eq!(done().await, before);
+    router.stop().await;
+}
+
+/// The partition of a call, as the ingress has it.
+async fn partition_of(nats: &Nats, call: &str) -> u32 {
+    let layout = streams::read_layout(&nats.jetstream().await).await.unwrap();
+    let partitions = std::num::NonZeroU32::new(layout.partitions).unwrap();
+    let subjects = voicebus::bus::subjects::Subjects::new(partitions, layout.salt.as_bytes());
+    subjects.partition(&voicebus::domain::ids::CallId::parse(call).unwrap())
+}
