@@ -24,6 +24,8 @@ use crate::crash_point;
 const EXPIRES: Duration = Duration::from_secs(5);
 /// How soon a dead connection is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often a role that takes no inputs looks whether VOICE_IN was made anew.
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before a consumer that cannot be had is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -128,6 +130,19 @@ pub async fn run<H: Handler>(
                 None => break,
             }
         }
+    }
+    Ok(())
+}
+
+/// For a role that takes no inputs and still uses what was read with the layout: looks every few
+/// seconds whether VOICE_IN is still the stream that the bus was opened on, until `stop`.
+///
+/// # Errors
+/// See [`enum@Error`].
+pub async fn watch_life(bus: &Bus, stop: &CancellationToken) -> Result<(), Error> {
+    let mut life = Life::new(bus);
+    while life.goes_on(stop).await? {
+        pause(stop, LOOK_PAUSE).await;
     }
     Ok(())
 }

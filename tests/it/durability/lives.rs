@@ -139,6 +139,30 @@ async fn a_feed_that_was_made_anew_under_a_running_router_begins_again() {
     router.stop().await;
 }
 
+/// It would remember dials under keys that no router looks for.
+#[tokio::test]
+async fn an_egress_leaves_when_the_salt_of_numbers_is_another() {
+    let nats = Nats::start().await;
+    provisioned(&nats).await;
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "egress",
+        "--listen",
+        "127.0.0.1:0",
+        "--nats-url",
+        nats.url(),
+    ];
+    let mut egress = Process::start("egress", dir.path(), args, &[]);
+    egress.ready().await;
+    let jetstream = nats.jetstream().await;
+    jetstream.delete_stream("VOICE_IN").await.unwrap();
+    provision(&jetstream, &streams::Options::default())
+        .await
+        .unwrap();
+    assert!(!egress.ended().await.success());
+    assert!(egress.log().contains("VOICE_IN was made anew"));
+}
+
 /// The client takes up its pulling where it was, and tells nobody that the consumer is another one.
 #[tokio::test]
 async fn inputs_of_a_stream_that_was_made_anew_while_a_router_was_cut_off_are_not_taken_for_old() {
