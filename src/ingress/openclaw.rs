@@ -351,7 +351,7 @@ fn not_done(status: Status, command: &CommandSnapshot) -> Error {
         .clone()
         .unwrap_or_else(|| "no reason given".to_owned());
     match status {
-        Status::Unknown => Error::new(
+        Status::Unknown | Status::Abandoned => Error::new(
             StatusCode::BAD_GATEWAY,
             "outcome_unknown",
             format!(
