@@ -170,8 +170,12 @@ impl Bucket {
     pub async fn keys(&self, filter: &str) -> Result<Vec<String>, Error> {
         let prefix = &self.store.prefix;
         let subjects = async {
-            let all = self.store.stream.info_with_subjects(format!("{prefix}{filter}"));
-            all.await.map_err(|error| error.to_string())?
+            let all = self
+                .store
+                .stream
+                .info_with_subjects(format!("{prefix}{filter}"));
+            all.await
+                .map_err(|error| error.to_string())?
                 .map_ok(|(subject, _count)| subject)
                 .map_err(|error| error.to_string())
                 .try_collect::<Vec<String>>()

@@ -142,11 +142,9 @@ impl Status {
         match self {
             Self::Accepted => next != Self::Accepted,
             Self::Unknown => next.is_final(),
-            Self::Confirmed
-            | Self::Refused
-            | Self::Cancelled
-            | Self::Expired
-            | Self::Abandoned => false,
+            Self::Confirmed | Self::Refused | Self::Cancelled | Self::Expired | Self::Abandoned => {
+                false
+            }
         }
     }
 }

@@ -22,7 +22,9 @@ use crate::bus::trouble::Trouble;
 use crate::crash_point;
 use crate::domain::Timestamp;
 use crate::domain::command::{Dial, Reason};
-use crate::domain::dial::{Attempt, Happened, Meaning, Record, Resolution, State, Then, Wish, next};
+use crate::domain::dial::{
+    Attempt, Happened, Meaning, Record, Resolution, State, Then, Wish, next,
+};
 use crate::domain::ids::IntentId;
 use crate::error_chain::Chain;
 
@@ -301,9 +303,10 @@ impl Dialling {
         let high_water = self.high_water.clone();
         if revision <= floor {
             let resumed = self.intents.resumed().await;
-            let resumed = resumed.ok().flatten().and_then(|bytes| {
-                ResumeRecord::decode(&bytes).ok()
-            });
+            let resumed = resumed
+                .ok()
+                .flatten()
+                .and_then(|bytes| ResumeRecord::decode(&bytes).ok());
             high_water.fell_back(resumed.map(|record| record.at));
             return Err(Reason::new("safe-mode", "records of dials were lost"));
         }

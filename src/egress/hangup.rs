@@ -65,7 +65,10 @@ impl HangUp {
             return call.clone();
         }
         let connection = self.teller.bus.connection();
-        let known = service::call(connection, call.as_str()).await.ok().flatten();
+        let known = service::call(connection, call.as_str())
+            .await
+            .ok()
+            .flatten();
         let other = known
             .and_then(|known| known.call.other_leg)
             .and_then(|id| CallId::parse(&id).ok());

@@ -208,7 +208,10 @@ impl HighWater {
     }
 
     fn enter(&self, why: &str, resumed_before: Option<Timestamp>) {
-        tracing::error!(why, "records of dials were lost: nothing is dialled until a person says so, with `voicebus call resume`");
+        tracing::error!(
+            why,
+            "records of dials were lost: nothing is dialled until a person says so, with `voicebus call resume`"
+        );
         let why = format!(
             "records of dials were lost ({why}); nothing is dialled until a person says so, with `voicebus call resume`"
         );

@@ -80,7 +80,11 @@ fn of_tap(
     deadline: Timestamp,
     now: Timestamp,
 ) -> Option<Evidence> {
-    if let Some(call) = seen.call_id.as_deref().and_then(|id| CallId::parse(id).ok()) {
+    if let Some(call) = seen
+        .call_id
+        .as_deref()
+        .and_then(|id| CallId::parse(id).ok())
+    {
         return Some(Evidence::Found(call));
     }
     match &seen.state {
@@ -102,10 +106,7 @@ fn of_tap(
     }
 }
 
-fn read<T>(
-    answer: Result<Answer, Error>,
-    read: impl FnOnce(&Answer) -> Option<Vec<T>>,
-) -> Vec<T> {
+fn read<T>(answer: Result<Answer, Error>, read: impl FnOnce(&Answer) -> Option<Vec<T>>) -> Vec<T> {
     match answer {
         Ok(answer) => read(&answer).unwrap_or_default(),
         Err(error) => {
@@ -142,7 +143,8 @@ mod tests {
         use serde_json::json;
         let call = || Some(Evidence::Found(CallId::parse("CA1").unwrap()));
         let says_now = |json| says(json, -100, 10, 10);
-        let answered = |status: u16, body: &str| json!({"state": "answered", "status": status, "body": body});
+        let answered =
+            |status: u16, body: &str| json!({"state": "answered", "status": status, "body": body});
         assert_eq!(says_now(answered(200, r#"{"call_id":"CA1"}"#)), call());
         assert!(matches!(
             says_now(answered(400, r#"{"detail":"Invalid phone number"}"#)),
@@ -162,7 +164,11 @@ mod tests {
         let unseen = || serde_json::json!({"state": "unseen"});
         let never = Some(Evidence::NeverTaken);
         assert_eq!(says(unseen(), -100, 10, 10), never);
-        assert_eq!(says(unseen(), 5, 10, 10), None, "the journal was begun anew");
+        assert_eq!(
+            says(unseen(), 5, 10, 10),
+            None,
+            "the journal was begun anew"
+        );
         assert_eq!(says(unseen(), -100, 61, 61), never);
         assert_eq!(says(unseen(), -100, 50, 61), None, "its clock is behind");
     }

@@ -11,7 +11,7 @@ use super::{Egress, Health, VoiceServer, history};
 use crate::bus::command::Error as CommandError;
 use crate::bus::envelope::{DialRequest, HangupRequest};
 use crate::bus::service::{
-    Answer, ById, ByCall, EgressStatus, IntentAnswer, PresenceAnswer, Service, UnresolvedAnswer,
+    Answer, ByCall, ById, EgressStatus, IntentAnswer, PresenceAnswer, Service, UnresolvedAnswer,
     answer, endpoint, json, offer,
 };
 use crate::bus::{Bus, subjects};
@@ -133,7 +133,8 @@ async fn offer_records(
             async move {
                 let query: ById = serde_json::from_slice(&request)
                     .map_err(|error| (400, format!("the request cannot be read: {error}")))?;
-                let intent = IntentId::parse(&query.id).map_err(|error| (400, error.to_string()))?;
+                let intent =
+                    IntentId::parse(&query.id).map_err(|error| (400, error.to_string()))?;
                 let found = records.find_at_leader(&intent).await.map_err(away)?;
                 let none = || (404, "no dial of this id is known".to_owned());
                 json(&IntentAnswer::of(&intent, &found.record.ok_or_else(none)?))

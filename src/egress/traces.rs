@@ -44,9 +44,8 @@ pub(super) fn listed(answer: &Answer, to: &E164, now: Timestamp) -> Option<Vec<T
     let traces = of_number.filter_map(|call| {
         let seconds = call.duration.filter(|seconds| seconds.is_finite());
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        let lasted = seconds.and_then(|seconds| {
-            TimeDelta::try_milliseconds((seconds * 1_000.0) as i64)
-        });
+        let lasted =
+            seconds.and_then(|seconds| TimeDelta::try_milliseconds((seconds * 1_000.0) as i64));
         Some(Trace {
             call: CallId::parse(call.call_id.as_str()?).ok()?,
             began: lasted.and_then(|lasted| now.checked_sub_signed(lasted)),

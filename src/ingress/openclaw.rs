@@ -323,9 +323,7 @@ fn no_view(error: &service::Error) -> Error {
 
 fn not_stored(error: &command::Error) -> Error {
     match error {
-        command::Error::Conflict => {
-            Error::new(StatusCode::CONFLICT, "conflict", error.to_string())
-        }
+        command::Error::Conflict => Error::new(StatusCode::CONFLICT, "conflict", error.to_string()),
         command::Error::Request(error) => Error::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_command",

@@ -308,9 +308,19 @@ mod tests {
     #[test]
     fn a_person_says_one_thing() {
         let of = |json: &str| ResolveRequest::decode(json.as_bytes());
-        assert!(matches!(of(r#"{"confirmed":"CA1"}"#), Ok(Resolution::Confirmed(_))));
-        assert!(matches!(of(r#"{"abandoned":"asked her"}"#), Ok(Resolution::Abandoned(_))));
-        for bad in ["{}", r#"{"confirmed":"CA1","abandoned":"x"}"#, r#"{"confirmed":"a.b"}"#] {
+        assert!(matches!(
+            of(r#"{"confirmed":"CA1"}"#),
+            Ok(Resolution::Confirmed(_))
+        ));
+        assert!(matches!(
+            of(r#"{"abandoned":"asked her"}"#),
+            Ok(Resolution::Abandoned(_))
+        ));
+        for bad in [
+            "{}",
+            r#"{"confirmed":"CA1","abandoned":"x"}"#,
+            r#"{"confirmed":"a.b"}"#,
+        ] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }
