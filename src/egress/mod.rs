@@ -9,6 +9,7 @@
 
 mod burial;
 mod circuit;
+mod clock;
 mod dialling;
 mod flight;
 mod gate;
@@ -21,6 +22,7 @@ mod last_look;
 mod outcome;
 mod recent_dials;
 mod reconcile;
+mod sending;
 mod service;
 mod tell;
 mod traces;
@@ -100,9 +102,11 @@ impl Egress {
         // Before the first dial can leave.
         let checked = high_water.check(&bus, &intents).await;
         checked.map_err(|trouble| Error::Check(trouble.reason().to_owned()))?;
+        let clock = clock::Clock::start();
         let dialling = dialling::Dialling {
             flights: flight::Flights::open(&bus, &intents).await?,
-            gate: gate::Gate::new(health.clone(), high_water.clone(), WORKERS),
+            gate: gate::Gate::new(health.clone(), high_water.clone(), clock.clone(), WORKERS),
+            clock,
             reconciler: reconcile::Reconciler {
                 server: server.clone(),
                 health: health.clone(),
@@ -116,6 +120,7 @@ impl Egress {
             dialling,
             hang_up: hangup::HangUp {
                 server: server.clone(),
+                health: health.clone(),
                 teller: teller.clone(),
             },
             teller,
