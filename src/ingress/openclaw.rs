@@ -323,6 +323,7 @@ fn no_view(error: &service::Error) -> Error {
 
 fn not_stored(error: &command::Error) -> Error {
     match error {
+        command::Error::Conflict => Error::new(StatusCode::CONFLICT, "conflict", error.to_string()),
         command::Error::Request(error) => Error::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_command",
@@ -351,7 +352,7 @@ fn not_done(status: Status, command: &CommandSnapshot) -> Error {
         .clone()
         .unwrap_or_else(|| "no reason given".to_owned());
     match status {
-        Status::Unknown => Error::new(
+        Status::Unknown | Status::Abandoned => Error::new(
             StatusCode::BAD_GATEWAY,
             "outcome_unknown",
             format!(

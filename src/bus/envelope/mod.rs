@@ -8,14 +8,14 @@ mod input;
 mod record;
 mod timer;
 
-pub use command::{DialRequest, HangupRequest, Outcome};
+pub use command::{DialRequest, HangupRequest, Outcome, ResolveRequest};
 pub use event::{
     CallSnapshot, CommandSnapshot, CompletedSnapshot, Conversation, ConversationHole,
     ConversationUtterance, EventData, EventEnvelope, PROGRESS_HEADER, Transcript, decode_event,
     decode_spoken, encode_event,
 };
 pub use input::{InputEnvelope, decode_input, encode_input};
-pub use record::{IntentRecord, IntentState, NumberRecord};
+pub use record::{FlightRecord, IntentRecord, NumberRecord, ResumeRecord};
 pub use timer::{decode_timer, encode_timer};
 
 use thiserror::Error;
