@@ -104,7 +104,7 @@ impl App {
         let server = VoiceServer::new(&self.config.voice_server)
             .context("egress cannot start")?
             .in_time_zone(self.config.time_zone);
-        let egress = Egress::build(bus, server, &self.config.policy)
+        let egress = Egress::build(bus, server, &self.config.policy, &self.config.dialling)
             .await
             .context("egress cannot start")?;
         egress
@@ -131,6 +131,7 @@ impl App {
             command_tokens: self.config.command_tokens.clone(),
             read_tokens: self.config.read_tokens.clone(),
             time_zone: self.config.time_zone,
+            rules: self.config.dialling.clone(),
             agent: self.config.policy.agent.clone(),
         };
         let options = committer::Options {

@@ -13,6 +13,7 @@ pub mod consume;
 pub mod dead_letter;
 pub mod envelope;
 pub mod feed;
+pub mod idempotency;
 pub mod inspect;
 pub mod letters;
 pub mod log;

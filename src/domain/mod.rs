@@ -24,6 +24,7 @@
 pub mod call;
 pub mod command;
 pub mod event;
+pub mod guard;
 pub mod ids;
 pub mod input;
 pub mod phone;

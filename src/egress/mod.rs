@@ -6,6 +6,7 @@
 //! `sending` is never sent again, and whatever is not certainly unsent ends as `unknown`.
 
 mod burial;
+mod guards;
 mod health;
 mod history;
 mod intent;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
+use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
@@ -49,10 +51,13 @@ impl Egress {
         bus: Bus,
         server: VoiceServer,
         policy: &Policy,
+        rules: &Rules,
     ) -> Result<Self, bucket::Error> {
         let in_flight = Arc::new(AtomicUsize::new(0));
+        let guards = guards::Guards::open(&bus, rules.clone()).await?;
         let worker =
-            worker::Worker::open(&bus, server.clone(), policy, Arc::clone(&in_flight)).await?;
+            worker::Worker::open(&bus, server.clone(), policy, guards, Arc::clone(&in_flight))
+                .await?;
         Ok(Self {
             bus,
             server,

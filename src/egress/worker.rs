@@ -8,6 +8,7 @@ use chrono::Utc;
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
+use super::guards::{Guards, Stop};
 use super::intent::{Found, Intents, SENDING_SETTLES_AFTER};
 use super::outcome::{Meaning, of_cancel, of_dial};
 use super::{VoiceServer, VoiceServerError};
@@ -38,6 +39,7 @@ pub(super) struct Worker {
     server: VoiceServer,
     pub(super) agent: AgentId,
     own_numbers: Vec<E164>,
+    guards: Guards,
     pub(super) intents: Intents,
     numbers: Bucket,
     in_flight: Arc<AtomicUsize>,
@@ -57,6 +59,7 @@ impl Worker {
         bus: &Bus,
         server: VoiceServer,
         policy: &Policy,
+        guards: Guards,
         in_flight: Arc<AtomicUsize>,
     ) -> Result<Self, BucketError> {
         let intents = Intents::open(bus).await?;
@@ -66,6 +69,7 @@ impl Worker {
             server,
             agent: policy.agent.clone(),
             own_numbers: policy.own_numbers.clone(),
+            guards,
             intents,
             numbers,
             in_flight,
@@ -197,6 +201,15 @@ impl Worker {
         if Utc::now() >= dial.deadline {
             return self.expire(dial).await;
         }
+        let permit = match self.guards.check(dial, Utc::now()).await {
+            Ok(permit) => permit,
+            Err(Stop::Refused(refusal)) => {
+                return self
+                    .settle(dial, body_hash, found, Meaning::Refused(refusal.into()))
+                    .await;
+            }
+            Err(Stop::Trouble(trouble)) => return Err(trouble),
+        };
         self.report(report(dial, Status::Accepted, None)).await?;
         self.remember(dial, None).await?;
         let attempt = uuid::Uuid::new_v4().simple().to_string();
@@ -212,6 +225,7 @@ impl Worker {
                 body_hash,
             );
             self.intents.write(&dial.intent, &found, unsent).await?;
+            self.guards.give_back(permit).await?;
             return self.expire(dial).await;
         }
         let meaning = match self.server.place_call(dial).await {
@@ -229,6 +243,7 @@ impl Worker {
                     body_hash,
                 );
                 self.intents.write(&dial.intent, &found, unsent).await?;
+                self.guards.give_back(permit).await?;
                 // Its deadline is the bound.
                 return Err(Trouble::Wait(reason));
             }
@@ -239,6 +254,9 @@ impl Worker {
                 })
             }
         };
+        if matches!(meaning, Meaning::Refused(_)) {
+            self.guards.no_call(permit).await?;
+        }
         self.settle(dial, body_hash, &found, meaning).await
     }
 

@@ -24,7 +24,10 @@ pub fn routes(ingress: Ingress) -> Router {
         ));
     let commands = Router::new()
         .route("/openclaw/call", post(openclaw::place_call))
-        .route("/openclaw/call/{session}", delete(openclaw::end_call))
+        .route(
+            "/openclaw/call/{id}",
+            delete(openclaw::end_call).get(openclaw::outcome),
+        )
         .route("/openclaw/context", post(openclaw::inject_context))
         .route_layer(from_fn_with_state(
             ingress.settings.command_tokens.clone(),
@@ -50,10 +53,11 @@ pub fn routes(ingress: Ingress) -> Router {
 
 async fn only_with(
     State(tokens): State<Tokens>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    tokens.check(request.headers())?;
+    let client = tokens.check(request.headers())?;
+    request.extensions_mut().insert(client);
     Ok(next.run(request).await)
 }
 

@@ -15,6 +15,7 @@ mod durability;
 mod end_to_end;
 mod fault_verdict;
 mod fixtures;
+mod guards;
 mod harness;
 mod model;
 mod outbound;

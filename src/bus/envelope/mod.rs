@@ -2,12 +2,14 @@
 //! for each kind of message. Everything read back is parsed again; nothing is trusted because it
 //! came from the bus.
 
+mod budget;
 pub mod command;
 mod event;
 mod input;
 mod record;
 mod timer;
 
+pub use budget::BudgetRecord;
 pub use command::{DialRequest, HangupRequest, Outcome};
 pub use event::{
     CallSnapshot, CommandSnapshot, CompletedSnapshot, Conversation, ConversationHole,
