@@ -5,14 +5,11 @@
 
 use std::time::Duration;
 
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::envelope::{CommandSnapshot, DialRequest, EventEnvelope, HangupRequest, Outcome};
-use super::publish::Message;
 use super::{Bus, envelope, publish, service, subjects};
 use crate::domain::command::{Status, Verb};
 use crate::domain::ids::{CallId, IntentId};
@@ -30,9 +27,6 @@ pub enum Error {
     /// The bus did not take it; nothing will happen, unless [`publish::Error::Unclear`].
     #[error("the command was not stored")]
     Publish(#[from] publish::Error),
-    /// The same intent stands for another wish already; nothing was stored.
-    #[error("the same key was used for another call before; a new call needs a new key")]
-    OtherBody,
     /// The bus does not let us listen for the outcome; nothing was stored.
     #[error("cannot listen for the outcome: {0}")]
     Listen(String),
@@ -54,23 +48,8 @@ impl Bus {
             wait_ms: None,
             ..request.clone()
         };
-        // Who asks again with another deadline asks for the same call.
-        let wish = DialRequest {
-            deadline: None,
-            ..stored.clone()
-        };
-        let fingerprint = fingerprint(&json(&wish)?);
-        let message = Message {
-            subject: subjects::command(Verb::Dial, intent.as_str()),
-            id: format!("dial {intent} {fingerprint}"),
-            // One intent is one wish, long after the stream has forgotten the message's id.
-            headers: vec![(
-                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.to_string(),
-                "0".to_owned(),
-            )],
-            payload: json(&stored)?,
-        };
-        self.submit(&message, intent, wait).await
+        self.submit(Verb::Dial, intent.as_str(), intent, json(&stored)?, wait)
+            .await
     }
 
     /// Stores a hang-up command and waits for its outcome.
@@ -90,19 +69,16 @@ impl Bus {
             session,
             wait_ms: None,
         };
-        let message = Message {
-            subject: subjects::command(Verb::Hangup, call.as_str()),
-            id: format!("hangup {id}"),
-            headers: Vec::new(),
-            payload: json(&request)?,
-        };
-        self.submit(&message, id, wait).await
+        self.submit(Verb::Hangup, call.as_str(), id, json(&request)?, wait)
+            .await
     }
 
     async fn submit(
         &self,
-        message: &Message,
+        verb: Verb,
+        key: &str,
         id: &IntentId,
+        payload: Bytes,
         wait: Duration,
     ) -> Result<Outcome, Error> {
         // Listening comes first: the outcome may be there before the acknowledgement.
@@ -113,9 +89,12 @@ impl Bus {
             .subscribe(listen)
             .await
             .map_err(|error| Error::Listen(error.to_string()))?;
-        let duplicate = match self.store_message(message).await {
+        let message_id = format!("{} {id}", verb.as_str());
+        let duplicate = match self
+            .store(subjects::command(verb, key), &message_id, payload)
+            .await
+        {
             Ok(stored) => stored.duplicate,
-            Err(publish::Error::Conflict { .. }) => return Err(Error::OtherBody),
             // It may have been stored; then its outcome comes, and that is the better answer.
             Err(error @ publish::Error::Unclear { .. }) => {
                 let outcome =
@@ -140,15 +119,6 @@ impl Bus {
             Ok(None) | Err(_) => Outcome::queued(id),
         })
     }
-}
-
-/// Tells a wish from another one under the same name.
-fn fingerprint(wish: &[u8]) -> String {
-    Sha256::digest(wish)
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<Bytes, envelope::Error> {

@@ -153,11 +153,6 @@ fn not_stored(error: &command::Error) -> Error {
             "invalid_command",
             Chain(error).to_string(),
         ),
-        command::Error::OtherBody => Error::new(
-            StatusCode::CONFLICT,
-            "idempotency_conflict",
-            Chain(error).to_string(),
-        ),
         command::Error::Publish(_) | command::Error::Listen(_) => {
             tracing::warn!(error = %Chain(error), "command not stored");
             Error::new(

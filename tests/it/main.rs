@@ -10,6 +10,7 @@ mod architecture;
 mod auth;
 mod bad_input;
 mod bench;
+mod commands;
 mod dead_letters;
 mod durability;
 mod end_to_end;
