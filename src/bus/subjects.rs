@@ -203,6 +203,7 @@ fn input_type(kind: &InputKind) -> &'static str {
         InputKind::Dialled { .. }
         | InputKind::Cancelled
         | InputKind::Command(_)
+        | InputKind::Linked(_)
         | InputKind::Recorded(_) => "command",
     }
 }

@@ -12,6 +12,7 @@ mod history;
 mod intent;
 mod outcome;
 mod service;
+mod sessions;
 mod voice_server;
 mod wire;
 mod worker;
@@ -55,9 +56,16 @@ impl Egress {
     ) -> Result<Self, bucket::Error> {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let guards = guards::Guards::open(&bus, rules.clone()).await?;
-        let worker =
-            worker::Worker::open(&bus, server.clone(), policy, guards, Arc::clone(&in_flight))
-                .await?;
+        let links = sessions::Links::open(&bus).await?;
+        let worker = worker::Worker::open(
+            &bus,
+            server.clone(),
+            policy,
+            guards,
+            links,
+            Arc::clone(&in_flight),
+        )
+        .await?;
         Ok(Self {
             bus,
             server,

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::guards::{Guards, Stop};
 use super::intent::{Found, Intents, SENDING_SETTLES_AFTER};
 use super::outcome::{Meaning, of_cancel, of_dial};
+use super::sessions::Links;
 use super::{VoiceServer, VoiceServerError};
 use crate::bus::bucket::{Bucket, Error as BucketError};
 use crate::bus::consume::{Delivery, Disposition, Handler};
@@ -40,6 +41,7 @@ pub(super) struct Worker {
     pub(super) agent: AgentId,
     own_numbers: Vec<E164>,
     guards: Guards,
+    pub(super) links: Links,
     pub(super) intents: Intents,
     numbers: Bucket,
     in_flight: Arc<AtomicUsize>,
@@ -60,6 +62,7 @@ impl Worker {
         server: VoiceServer,
         policy: &Policy,
         guards: Guards,
+        links: Links,
         in_flight: Arc<AtomicUsize>,
     ) -> Result<Self, BucketError> {
         let intents = Intents::open(bus).await?;
@@ -70,6 +73,7 @@ impl Worker {
             agent: policy.agent.clone(),
             own_numbers: policy.own_numbers.clone(),
             guards,
+            links,
             intents,
             numbers,
             in_flight,
@@ -114,6 +118,21 @@ impl Worker {
             },
             Some(("hangup", key)) => match CallId::parse(key) {
                 Ok(call) => self.take_hangup(delivery, &call).await,
+                Err(error) => self.bury(delivery, "bad-id", &error.to_string()).await,
+            },
+            Some(("context", key)) => match CallId::parse(key) {
+                Ok(call) => self.take_context(delivery, &call).await,
+                Err(error) => self.bury(delivery, "bad-id", &error.to_string()).await,
+            },
+            Some((word @ ("link" | "unlink"), key)) => match IntentId::parse(key) {
+                Ok(id) => {
+                    let verb = if word == "link" {
+                        Verb::Link
+                    } else {
+                        Verb::Unlink
+                    };
+                    self.take_link(delivery, verb, id).await
+                }
                 Err(error) => self.bury(delivery, "bad-id", &error.to_string()).await,
             },
             _ => {
@@ -512,7 +531,12 @@ impl Worker {
 
     /// Puts an input of our own into the stream; `name` makes its id, so that telling twice is
     /// telling once.
-    async fn tell_router(&self, call: &CallId, name: &str, kind: InputKind) -> Result<(), Trouble> {
+    pub(super) async fn tell_router(
+        &self,
+        call: &CallId,
+        name: &str,
+        kind: InputKind,
+    ) -> Result<(), Trouble> {
         let id = format!("ev_{}", hex(&Sha256::digest(format!("egress {name}"))));
         let id = EventId::parse(id.get(..35).unwrap_or(&id)).map_err(own)?;
         let now: Timestamp = Utc::now();

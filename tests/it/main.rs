@@ -18,6 +18,7 @@ mod fault_verdict;
 mod fixtures;
 mod guards;
 mod harness;
+mod links;
 mod model;
 mod outbound;
 mod permissions;
