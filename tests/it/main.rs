@@ -17,6 +17,7 @@ mod end_to_end;
 mod fault_verdict;
 mod fixtures;
 mod guards;
+mod flood;
 mod harness;
 mod links;
 mod model;
