@@ -66,6 +66,10 @@ pub struct Config {
     pub dialling: Rules,
     /// The phone-call server.
     pub voice_server: String,
+    /// What its tap wants to see.
+    tap_token: Option<secret::Secret>,
+    /// Where egress keeps its high-water mark.
+    pub dialling_dir: Option<PathBuf>,
     /// Where `up` keeps its data.
     pub data_dir: PathBuf,
     /// Where the nats-server of `up` listens.
@@ -161,6 +165,13 @@ impl Config {
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
         let own_numbers = setting("voice_server", "own_numbers", &overrides.own_numbers);
         let dir = overrides
+            .dialling_dir
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let dialling_dir = setting("dialling", "data_dir", &dir)
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from);
+        let dir = overrides
             .data_dir
             .as_ref()
             .map(|path| path.display().to_string());
@@ -180,6 +191,7 @@ impl Config {
         let event_tokens = secrets.list("VOICEBUS_EVENT_TOKEN");
         let command_tokens = secrets.list("VOICEBUS_COMMAND_TOKEN");
         let read_tokens = secrets.list("VOICEBUS_READ_TOKEN");
+        let tap_token = secrets.one("VOICEBUS_TAP_TOKEN");
 
         let mut wanted = Wanted {
             mistakes: &mut mistakes,
@@ -340,6 +352,8 @@ impl Config {
                     own_numbers,
                 },
                 voice_server,
+                tap_token,
+                dialling_dir,
                 data_dir,
                 nats_listen,
                 log: Log { filter, json },
@@ -356,6 +370,21 @@ impl Config {
             config.spool_dir = SpoolDir::At(config.data_dir.join("spool"));
         }
         config
+    }
+
+    /// The same with a folder for egress in the data directory, unless another was named.
+    #[must_use]
+    pub fn with_dialling_dir(&self) -> Self {
+        let mut config = self.clone();
+        let of_up = || self.data_dir.join("egress");
+        config.dialling_dir.get_or_insert_with(of_up);
+        config
+    }
+
+    /// What the tap of the phone-call server wants to see.
+    #[must_use]
+    pub fn tap_token(&self) -> Option<&str> {
+        self.tap_token.as_ref().map(secret::Secret::reveal)
     }
 
     /// How a role connects to NATS.

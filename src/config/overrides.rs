@@ -43,6 +43,10 @@ pub struct Overrides {
     /// [default: none; `up`: `spool` in its data directory]
     #[arg(long, value_name = "DIR", env = "VOICEBUS_SPOOL_DIR")]
     pub spool_dir: Option<PathBuf>,
+    /// Where an egress keeps its high-water mark, one directory for each
+    /// [default: none; `up`: `egress` in its data directory]
+    #[arg(long, value_name = "DIR", env = "VOICEBUS_DIALLING_DIR")]
+    pub dialling_dir: Option<PathBuf>,
     /// The OpenClaw agent that calls belong to
     #[arg(long, value_name = "AGENT", env = "VOICEBUS_AGENT")]
     pub agent: Option<String>,

@@ -36,14 +36,14 @@ pub(super) struct Guards {
     asked_at_ms: Arc<AtomicI64>,
 }
 
-/// Says that one dial has passed the guards and is counted.
+/// Says that one dial is counted.
 #[derive(Debug)]
 #[must_use = "a dial that does not leave must be given back"]
-pub(super) struct Permit {
+pub(super) struct Counted {
     intent: IntentId,
 }
 
-/// Why there is no permit.
+/// Why a dial is not counted.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// A guard says no.
@@ -68,13 +68,20 @@ impl Guards {
         })
     }
 
-    /// Lets a wish pass and counts it, or not. A wish that was counted and whose worker was stopped
+    /// Looks at one wish alone.
+    ///
+    /// # Errors
+    /// The guard that does not let it pass.
+    pub fn look_at(&self, dial: &Dial, now: Timestamp) -> Result<(), Refusal> {
+        self.rules.check(dial, now)
+    }
+
+    /// Counts a dial, if there is room for it. One that was counted and whose worker was stopped
     /// before it dialled is not counted twice.
     ///
     /// # Errors
     /// See [`Stop`].
-    pub async fn check(&self, dial: &Dial, now: Timestamp) -> Result<Permit, Stop> {
-        self.rules.check(dial, now).map_err(Stop::Refused)?;
+    pub async fn count(&self, dial: &Dial, now: Timestamp) -> Result<Counted, Stop> {
         let number = self.key(&dial.to);
         for _ in 0..TRIES_MAX {
             let (budget, entry) = self.read().await?;
@@ -89,7 +96,7 @@ impl Guards {
             };
             let taken = taken.map_err(Stop::Refused)?;
             if taken == budget || self.write(&taken, entry.as_ref()).await? {
-                return Ok(Permit {
+                return Ok(Counted {
                     intent: dial.intent.clone(),
                 });
             }
@@ -99,12 +106,12 @@ impl Guards {
 
     /// Takes a dial out of the count again. Only for one that certainly never left: it would be
     /// forgotten that a phone rang.
-    pub async fn give_back(&self, permit: Permit) -> Result<(), Trouble> {
+    pub async fn give_back(&self, permit: Counted) -> Result<(), Trouble> {
         self.change(|budget| budget.give_back(&permit.intent)).await
     }
 
     /// Tells that the server made no call of it. It counts as dialled, but no call is going on.
-    pub async fn no_call(&self, permit: Permit) -> Result<(), Trouble> {
+    pub async fn no_call(&self, permit: Counted) -> Result<(), Trouble> {
         self.change(|budget| {
             let next = budget.without(std::slice::from_ref(&permit.intent));
             (next != *budget).then_some(next)

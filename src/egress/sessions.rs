@@ -4,6 +4,7 @@
 
 use chrono::Utc;
 
+use super::dialling::Left;
 use super::worker::Worker;
 use crate::bus::bucket::{Bucket, Error as BucketError};
 use crate::bus::consume::Delivery;
@@ -65,18 +66,23 @@ impl Links {
 }
 
 impl Worker {
+    /// Tells the end of a command.
+    async fn done(&self, report: Report) -> Result<Left, Trouble> {
+        self.teller.report(report).await.map(|()| Left::Done)
+    }
+
     /// `voice.cmd.link.<id>` and `voice.cmd.unlink.<id>`.
     pub(super) async fn take_link(
         &self,
         delivery: &Delivery,
         verb: Verb,
         id: IntentId,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Left, Trouble> {
         let request = match LinkRequest::decode(&delivery.payload) {
             Ok(request) => request,
             Err(error) => {
                 let text = Chain(&error).to_string();
-                return self.bury(delivery, "bad-command", &text).await;
+                return self.buried(delivery, "bad-command", &text).await;
             }
         };
         let asked = request
@@ -89,8 +95,8 @@ impl Worker {
                     Err(error) => Chain(&error).to_string(),
                     Ok(_) => "`link` needs a session, and `unlink` takes none".to_owned(),
                 };
-                let reason = bad_command(text);
-                return self.report(self.refused(id, verb, reason)).await;
+                let reason = Reason::new("bad-command", text);
+                return self.done(self.refused(id, verb, reason)).await;
             }
         };
         let session = to
@@ -106,14 +112,15 @@ impl Worker {
             reason: None,
         };
         // The log of the command comes first: that is where the link is told.
-        self.report(report(Status::Accepted)).await?;
+        self.teller.report(report(Status::Accepted)).await?;
         let was = self.links.set(&number, to.as_ref()).await?;
         let log = CallId::parse(id.as_str()).map_err(own)?;
         let number = number.clone();
         let linked = InputKind::Linked(Link { number, to, was });
-        self.tell_router(&log, &format!("{} {id} done", verb.as_str()), linked)
+        self.teller
+            .input(&log, &format!("{} {id} done", verb.as_str()), linked)
             .await?;
-        self.report(report(Status::Confirmed)).await
+        self.done(report(Status::Confirmed)).await
     }
 
     /// `voice.cmd.context.<call>`.
@@ -121,12 +128,12 @@ impl Worker {
         &self,
         delivery: &Delivery,
         call: &CallId,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Left, Trouble> {
         let request = match ContextRequest::decode(&delivery.payload) {
             Ok(request) => request,
             Err(error) => {
                 let text = Chain(&error).to_string();
-                return self.bury(delivery, "bad-command", &text).await;
+                return self.buried(delivery, "bad-command", &text).await;
             }
         };
         let own_id = request.id.as_deref().map_or_else(
@@ -135,13 +142,13 @@ impl Worker {
         );
         let id = match IntentId::parse(&own_id) {
             Ok(id) => id,
-            Err(error) => return self.bury(delivery, "bad-id", &error.to_string()).await,
+            Err(error) => return self.buried(delivery, "bad-id", &error.to_string()).await,
         };
         let wanted = match request.session(&self.agent) {
             Ok(wanted) => wanted,
             Err(error) => {
-                let reason = bad_command(Chain(&error).to_string());
-                return self.report(self.refused(id, Verb::Context, reason)).await;
+                let reason = Reason::new("bad-command", Chain(&error).to_string());
+                return self.done(self.refused(id, Verb::Context, reason)).await;
             }
         };
         let report = |session: SessionKey, status, reason: Option<Reason>| Report {
@@ -154,12 +161,12 @@ impl Worker {
             reason,
         };
         let own_session = || SessionKey::per_call(&self.agent, call);
-        let known = match service::call(self.bus.connection(), call.as_str()).await {
+        let known = match service::call(self.teller.bus.connection(), call.as_str()).await {
             Ok(known) => known,
             Err(_) if Utc::now() - delivery.stored_at > DIAL_DEADLINE_DEFAULT => {
-                let reason = reason("deadline", "nobody knew the call in time");
+                let reason = Reason::new("deadline", "nobody knew the call in time");
                 let expired = report(own_session(), Status::Expired, Some(reason));
-                return self.report(expired).await;
+                return self.done(expired).await;
             }
             Err(error) => return Err(Trouble::Wait(error.to_string())),
         };
@@ -168,37 +175,24 @@ impl Worker {
             .and_then(|known| SessionKey::parse(&known.call.session, &self.agent).ok())
             .unwrap_or_else(own_session);
         let refusal = match &known {
-            None => Some(reason("no-such-call", "no call of this id is known")),
+            None => Some(Reason::new("no-such-call", "no call of this id is known")),
             Some(known) if known.call.state == "ended" => {
-                Some(reason("call-ended", "the call is over"))
+                Some(Reason::new("call-ended", "the call is over"))
             }
-            Some(_) if wanted.is_some_and(|wanted| wanted != session) => Some(reason(
+            Some(_) if wanted.is_some_and(|wanted| wanted != session) => Some(Reason::new(
                 "other-session",
                 "the call belongs to another session",
             )),
             Some(_) => None,
         };
         if refusal.is_some() {
-            return self.report(report(session, Status::Refused, refusal)).await;
+            return self.done(report(session, Status::Refused, refusal)).await;
         }
         let context = InputKind::Context(request.context.get().to_owned());
-        self.tell_router(call, &format!("context {id}"), context)
+        self.teller
+            .input(call, &format!("context {id}"), context)
             .await?;
-        self.report(report(session, Status::Confirmed, None)).await
-    }
-}
-
-fn bad_command(text: String) -> Reason {
-    Reason {
-        code: "bad-command".to_owned(),
-        text,
-    }
-}
-
-fn reason(code: &str, text: &str) -> Reason {
-    Reason {
-        code: code.to_owned(),
-        text: text.to_owned(),
+        self.done(report(session, Status::Confirmed, None)).await
     }
 }
 

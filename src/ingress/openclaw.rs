@@ -148,6 +148,7 @@ fn no_view(error: &service::Error) -> Error {
 
 fn not_stored(error: &command::Error) -> Error {
     match error {
+        command::Error::Conflict => Error::new(StatusCode::CONFLICT, "conflict", error.to_string()),
         command::Error::Request(error) => Error::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_command",
@@ -170,13 +171,13 @@ fn answered(outcome: &Outcome) -> Option<(Status, &CommandSnapshot)> {
 }
 
 /// A command that was answered with anything but a confirmation.
-fn not_done(status: Status, command: &CommandSnapshot) -> Error {
+fn not_done(status: Status, command: &CommandSnapshot, passes_at: Option<Timestamp>) -> Error {
     let reason = command
         .reason
         .clone()
         .unwrap_or_else(|| "no reason given".to_owned());
     match status {
-        Status::Unknown => Error::new(
+        Status::Unknown | Status::Abandoned => Error::new(
             StatusCode::BAD_GATEWAY,
             "outcome_unknown",
             format!(
@@ -188,7 +189,7 @@ fn not_done(status: Status, command: &CommandSnapshot) -> Error {
         Status::Refused | Status::Accepted | Status::Confirmed => {
             let code = command.code.clone().unwrap_or_default();
             if guard::code(&code).is_some() {
-                return refused(&Reason { code, text: reason }, None);
+                return refused(&Reason { code, text: reason }, passes_at);
             }
             let status = match command.code.as_deref() {
                 Some("bad-request" | "bad-command") => StatusCode::UNPROCESSABLE_ENTITY,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use voicebus::simulate::{Fault, Race, Route, StandIn};
 
-use crate::harness::{Answer, Http, Options, Up, free_address, within};
+use crate::harness::{Answer, Http, Options, Up, free_address, reached, within};
 use crate::outbound::{stand_in, told};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -68,6 +68,80 @@ async fn fifty_clients_with_one_key_are_one_call_and_get_one_answer() {
 }
 
 #[tokio::test]
+async fn another_wish_under_the_same_key_is_a_conflict() {
+    let (up, server) = up().await;
+    let wish = body("+12015550123");
+    assert_eq!(call(&up.http, "one", &wish).await.status, 200);
+    let mut other_words = wish.clone();
+    other_words["message"] = "Good bye".into();
+    let mut with_context = wish.clone();
+    with_context["context"] = json!({ "k": "v" });
+    for other in [body("+12015550124"), other_words, with_context] {
+        let answer = call(&up.http, "one", &other).await;
+        assert_eq!((answer.status, &*answer.refusal()), (409, "conflict"));
+    }
+    // Neither the order of fields nor a later deadline makes another wish.
+    let mut later = json!({ "message": "Hello", "to": "+12015550123", "openclaw_session_id": "s" });
+    later["deadline"] = json!(300);
+    assert_eq!(call(&up.http, "one", &later).await.status, 200);
+    assert_eq!(call(&up.http, "two", &wish).await.status, 200);
+    assert_eq!(server.calls().len(), 2);
+    server.stop().await;
+    up.stop().await;
+}
+
+/// A call that waits for its server is taken back, and one that is taken back before it is asked
+/// for is never placed.
+#[tokio::test]
+async fn a_call_is_taken_back_by_its_intent() {
+    let voice_server = free_address();
+    let up = Up::start(Options {
+        voice_server,
+        ..Options::default()
+    })
+    .await;
+    let feed = up.observer.feed().await;
+    let headers = [JSON, ("idempotency-key", "one"), ("prefer", "wait=0")];
+    let wish = body("+12015550123").to_string();
+    let answer = up
+        .http
+        .send("POST", "/openclaw/call", &headers, wish.as_bytes())
+        .await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let intent = answer.json()["intent_id"].as_str().unwrap().to_owned();
+    feed.hears(&intent, "command.accepted").await;
+    let path = format!("/openclaw/call/{intent}");
+    let answer = up.http.send("DELETE", &path, &[], b"").await;
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (202, &json!("canceling"))
+    );
+    feed.hears(&intent, "command.cancelled").await;
+    // The router's view follows the feed.
+    let outcome = reached("the outcome", async || {
+        let outcome = up.http.get(&path).await;
+        (outcome.status >= 400)
+            .then_some(())
+            .ok_or_else(|| outcome.text())?;
+        Ok::<_, String>(outcome)
+    })
+    .await;
+    assert_eq!((outcome.status, &*outcome.refusal()), (409, "cancelled"));
+
+    let server = stand_in(voice_server, &up.http, Race::Seeded).await;
+    // The same wish stays taken back; another is placed.
+    let again = call(&up.http, "one", &body("+12015550123")).await;
+    assert_eq!((again.status, &*again.refusal()), (409, "cancelled"));
+    assert_eq!(
+        call(&up.http, "two", &body("+12015550124")).await.status,
+        200
+    );
+    assert_eq!(server.calls().len(), 1);
+    server.stop().await;
+    up.stop().await;
+}
+
+#[tokio::test]
 async fn the_key_of_one_client_is_not_anothers() {
     let voice_server = free_address();
     let tokens = ["token-of-the-first-client", "token-of-the-second-one"];
@@ -114,7 +188,7 @@ async fn who_does_not_wait_asks_later() {
     let path = format!("/openclaw/call/{intent}");
     feed.hears(intent, "command.accepted").await;
     feed.hears(intent, "command.confirmed").await;
-    let outcome = crate::harness::reached("the outcome", async || {
+    let outcome = reached("the outcome", async || {
         let answer = up.http.get(&path).await;
         match answer.status {
             200 => Ok(answer.json()),
@@ -199,6 +273,8 @@ async fn keys_that_are_none_and_a_flood_are_refused() {
             status => {
                 assert_eq!((status, &*answer.refusal()), (429, "limit-per-number"));
                 assert!(answer.text().contains("passes at"), "{}", answer.text());
+                let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+                assert!((3000..=3700).contains(&seconds), "{seconds}");
             }
         }
     }

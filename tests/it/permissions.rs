@@ -30,6 +30,9 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("replay", &[]),
     // Commands and requests
     ("voice.cmd.dial.key", &[Ingress, Egress, Agent]),
+    ("voice.cmd.cancel.key", &[Ingress, Egress, Agent]),
+    ("voice.cmd.resolve.key", &[Operator]),
+    ("voice.cmd.resume.dialling", &[Operator]),
     ("voice.svc.calls.list", &[Ingress, Egress, Agent, Observer]),
     ("voice.svc.sessions.list", &[Ingress, Agent, Observer]),
     ("voice.svc.commands.status", &[Ingress, Egress, Agent]),
@@ -39,6 +42,8 @@ const PUBLISH: &[(&str, &[User])] = &[
         "voice.svc.egress.status",
         &[Ingress, Router, Agent, Observer],
     ),
+    ("voice.svc.egress.intent", &[Ingress, Router, Egress, Agent, Observer]),
+    ("voice.svc.egress.unresolved", &[Ingress, Router, Agent, Observer]),
     ("voice.svc.egress.call", &[Ingress, Router, Agent]),
     ("voice.svc.egress.transcript", &[Ingress, Router, Agent]),
     // Each tells only about itself

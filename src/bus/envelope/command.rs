@@ -4,11 +4,13 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::event::CommandSnapshot;
 use super::{Error, field, from_bytes};
 use crate::domain::Timestamp;
-use crate::domain::command::Dial;
+use crate::domain::command::{Dial, Reason};
+use crate::domain::dial::{Resolution, Wish};
 use crate::domain::ids::{AgentId, CallId, IntentId, SessionKey};
 use crate::domain::phone::E164;
 
@@ -148,6 +150,78 @@ impl DialRequest {
             deadline,
         })
     }
+
+    /// What the record of the dial keeps of it.
+    #[must_use]
+    pub fn wish(&self, dial: &Dial) -> Wish {
+        Wish {
+            fingerprint: self.fingerprint(),
+            to: dial.to.clone(),
+            session: dial.session.clone(),
+            deadline: dial.deadline,
+        }
+    }
+
+    /// SHA-256 of what is to be dialled and said, in hex: the same intent with another one is
+    /// another wish. Who asks again with a later deadline asks for the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let number = |text: &str| E164::parse(text).map_or(text.to_owned(), |it| it.to_string());
+        let context = self.context.as_ref().map(|raw| raw.get());
+        let said = serde_json::json!([
+            "voicebus dial 1",
+            number(&self.to),
+            self.caller_id.as_deref().map(number),
+            self.message,
+            // Spaces between its parts are nobody's wish.
+            context.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()),
+            self.session,
+            self.agent,
+        ]);
+        let digest = Sha256::digest(said.to_string());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Longest words of a person about a dial, in characters.
+const NOTE_LENGTH_MAX: usize = 300;
+
+/// `voice.cmd.resolve.<intent>`: a person says what became of a dial whose outcome is unknown.
+/// Exactly one of the two fields is there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// It made this call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
+    /// Nothing more will be known; a sentence that says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<String>,
+}
+
+impl ResolveRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// When it is not JSON of this form, or says both or neither.
+    pub fn decode(bytes: &[u8]) -> Result<Resolution, Error> {
+        let request: Self = from_bytes(WHAT, bytes)?;
+        match (request.confirmed, request.abandoned) {
+            (Some(call), None) => {
+                let call = field(WHAT, "confirmed", CallId::parse(&call))?;
+                Ok(Resolution::Confirmed(call))
+            }
+            (None, Some(note)) => {
+                let note: String = note.chars().take(NOTE_LENGTH_MAX).collect();
+                Ok(Resolution::Abandoned(Reason::new("by-hand", note)))
+            }
+            (Some(_), Some(_)) | (None, None) => Err(Error::Field {
+                what: WHAT,
+                field: "confirmed",
+                reason: "or `abandoned` must be there, and only one of them".to_owned(),
+            }),
+        }
+    }
 }
 
 /// `voice.cmd.hangup.<call>` and `voice.svc.hangup`: end one call.
@@ -224,6 +298,52 @@ impl Outcome {
             status: command.status.clone(),
             id: command.id.clone(),
             command: Some(command),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_the_same_whenever_it_is_asked_for_and_however_it_is_written() {
+        let of = |json: &str| DialRequest::decode(json.as_bytes()).unwrap().fingerprint();
+        let first = of(r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2}}"#);
+        for same in [
+            r#"{"message":"Hi","to":"+12015550123","context":{"a": 1, "b": 2}}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2},"deadline":"2026-11-22T12:00:00Z","intent":"i","wait_ms":5}"#,
+        ] {
+            assert_eq!(of(same), first, "{same}");
+        }
+        for other in [
+            r#"{"to":"+12015550124","message":"Hi","context":{"a":1,"b":2}}"#,
+            r#"{"to":"+12015550123","message":"Ho","context":{"a":1,"b":2}}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":3}}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2},"session":"s"}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2},"caller_id":"+15005550006"}"#,
+        ] {
+            assert_ne!(of(other), first, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_person_says_one_thing() {
+        let of = |json: &str| ResolveRequest::decode(json.as_bytes());
+        assert!(matches!(
+            of(r#"{"confirmed":"CA1"}"#),
+            Ok(Resolution::Confirmed(_))
+        ));
+        assert!(matches!(
+            of(r#"{"abandoned":"asked her"}"#),
+            Ok(Resolution::Abandoned(_))
+        ));
+        for bad in [
+            "{}",
+            r#"{"confirmed":"CA1","abandoned":"x"}"#,
+            r#"{"confirmed":"a.b"}"#,
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
         }
     }
 }

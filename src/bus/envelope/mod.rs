@@ -12,7 +12,7 @@ mod record;
 mod timer;
 
 pub use budget::BudgetRecord;
-pub use command::{DialRequest, HangupRequest, Outcome};
+pub use command::{DialRequest, HangupRequest, Outcome, ResolveRequest};
 pub use context::ContextRequest;
 pub use event::{
     CallSnapshot, CommandSnapshot, CompletedSnapshot, Conversation, ConversationHole,
@@ -21,7 +21,7 @@ pub use event::{
 };
 pub use input::{InputEnvelope, decode_input, encode_input};
 pub use link::{LinkData, LinkRecord, LinkRequest};
-pub use record::{IntentRecord, IntentState, NumberRecord};
+pub use record::{FlightRecord, IntentRecord, NumberRecord, ResumeRecord};
 pub use timer::{decode_timer, encode_timer};
 
 use thiserror::Error;

@@ -14,6 +14,7 @@ use super::{answered, no_view, not_done, not_stored, refused, wait};
 use crate::bus::envelope::{CommandSnapshot, DialRequest, Outcome};
 use crate::bus::idempotency::Key;
 use crate::bus::service;
+use crate::domain::Timestamp;
 use crate::domain::command::Status;
 use crate::domain::ids::IntentId;
 use crate::error_chain::Chain;
@@ -81,7 +82,7 @@ pub(in crate::ingress) async fn place_call(
         session: session.unwrap_or(dial.session.as_str()),
         key: dial.session.as_str(),
     };
-    about.answer(&outcome)
+    about.answer(&ingress, &outcome).await
 }
 
 /// `GET /openclaw/call/{intent}`: what became of a call that was asked for.
@@ -106,7 +107,9 @@ pub(in crate::ingress) async fn outcome(
         session: &command.session,
         key: &command.session,
     };
-    about.answer(&Outcome::answered(command.clone()))
+    about
+        .answer(&ingress, &Outcome::answered(command.clone()))
+        .await
 }
 
 /// What an answer is about.
@@ -119,7 +122,11 @@ struct About<'a> {
 }
 
 impl About<'_> {
-    fn answer(&self, outcome: &Outcome) -> Result<(StatusCode, Json<Value>), Error> {
+    async fn answer(
+        &self,
+        ingress: &Ingress,
+        outcome: &Outcome,
+    ) -> Result<(StatusCode, Json<Value>), Error> {
         let Self {
             intent,
             session,
@@ -147,9 +154,21 @@ impl About<'_> {
                     "message": format!("the call is stored and will be placed; ask for its outcome at /openclaw/call/{intent}"),
                 })),
             )),
-            Some((status, command)) => Err(not_done(status, command).about(intent.as_str())),
+            Some((status, command)) => {
+                let passes_at = match status {
+                    Status::Refused => passes_at(ingress, intent).await,
+                    _ => None,
+                };
+                Err(not_done(status, command, passes_at).about(intent.as_str()))
+            }
         }
     }
+}
+
+/// When a wish that a guard has refused would pass, as egress has it on record.
+async fn passes_at(ingress: &Ingress, intent: &IntentId) -> Option<Timestamp> {
+    let record = service::intent(ingress.bus.connection(), intent).await;
+    record.ok()??.passes_at
 }
 
 fn initiated(command: &CommandSnapshot) -> String {
