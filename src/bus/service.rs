@@ -68,6 +68,10 @@ pub struct CallView {
     pub last_at: Timestamp,
     /// Number of its last event.
     pub sequence: u64,
+    /// For calls of a session that are not over: what the call was given to know, all of it merged,
+    /// as far as the view has heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// A session and its calls, newest first.

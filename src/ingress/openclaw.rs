@@ -36,7 +36,10 @@ pub(super) async fn sessions(State(ingress): State<Ingress>) -> Result<Json<Valu
     let sessions = service::sessions(ingress.bus.connection())
         .await
         .map_err(|error| no_view(&error))?;
-    let sessions: Vec<Value> = sessions.iter().filter_map(session_entry).collect();
+    let sessions: Vec<Value> = sessions
+        .iter()
+        .filter_map(|view| session_entry(view, &view.session))
+        .collect();
     Ok(Json(
         json!({ "active_sessions": sessions.len(), "sessions": sessions }),
     ))
@@ -49,11 +52,14 @@ pub(super) async fn session(
 ) -> Result<Json<Value>, Error> {
     let key = ingress.session_key(&session)?;
     let view = ingress.session_view(&key).await?;
-    session_entry(&view).map(Json).ok_or_else(no_session)
+    session_entry(&view, &session)
+        .map(Json)
+        .ok_or_else(no_session)
 }
 
-/// A session as the replaced bridge showed it: by its newest call, the others beside it.
-fn session_entry(view: &SessionView) -> Option<Value> {
+/// A session as the replaced bridge showed it: by its newest call, the others beside it, and under
+/// the name by which it was asked for beside its own.
+fn session_entry(view: &SessionView, asked: &str) -> Option<Value> {
     let newest = view
         .active
         .iter()
@@ -67,10 +73,11 @@ fn session_entry(view: &SessionView) -> Option<Value> {
         .map(|call| call.call.id.as_str())
         .collect();
     Some(json!({
-        "openclaw_session_id": view.session,
+        "openclaw_session_id": asked,
+        "session_key": view.session,
         "phone_number": newest.call.number,
         "caller_id": null,
-        "context": null,
+        "context": newest.context,
         "created_at": newest.call.initiated_at,
         "status": newest.call.state,
         "current_status": newest.call.state,

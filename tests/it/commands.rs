@@ -214,8 +214,10 @@ async fn who_does_not_wait_asks_later() {
 #[tokio::test]
 async fn an_agent_and_a_deadline_can_be_named() {
     let (up, server) = up().await;
+    let feed = up.observer.feed().await;
     let mut wish = body("+12015550123");
     wish["agent"] = "Front-Desk".into();
+    wish["context"] = json!({ "order": 4711 });
     wish["deadline"] = "2026-01-01T00:00:00Z".into();
     let answer = up.http.post("/openclaw/call", &wish).await;
     assert_eq!(
@@ -226,6 +228,11 @@ async fn an_agent_and_a_deadline_can_be_named() {
     let answer = up.http.post("/openclaw/call", &wish).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["session_key"], "agent:front-desk:s");
+    // What the call should know is told of the call.
+    let call = answer.json()["call_id"].as_str().unwrap().to_owned();
+    let injected = feed.hears(&call, "context.injected").await;
+    assert_eq!(injected.json["data"]["context"], json!({ "order": 4711 }));
+    assert_eq!(injected.session(), "agent:front-desk:s");
     // Without a session it is the agent's own for the number.
     wish["openclaw_session_id"] = Value::Null;
     let answer = up.http.post("/openclaw/call", &wish).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Feed, Http, Options, Up, within};
+use crate::harness::{Feed, Http, Options, Up, reached, within};
 use crate::outbound::told;
 
 async fn store(agent: &async_nats::Client, subject: &str, body: &Value) {
@@ -147,6 +147,27 @@ async fn a_call_is_given_something_to_know_and_no_other_call_learns_of_it() {
     let body = json!({ "call_id": "call-1", "openclaw_session_id": session, "context": context });
     assert_eq!(up.http.post("/openclaw/context", &body).await.status, 200);
 
+    // Both are shown, merged: of two values under one name the later holds.
+    let more = json!({ "order": 4712, "paid": true });
+    let body = json!({ "call_id": "call-1", "openclaw_session_id": session, "context": more });
+    assert_eq!(up.http.post("/openclaw/context", &body).await.status, 200);
+    let shown = reached("the context to be shown", async || {
+        let entry = up
+            .http
+            .get("/openclaw/session/voice:12015550142")
+            .await
+            .json();
+        let context = entry["context"].clone();
+        (context == more)
+            .then_some(entry)
+            .ok_or_else(|| context.to_string())
+    })
+    .await;
+    assert_eq!(shown["openclaw_session_id"], "voice:12015550142");
+    assert_eq!(shown["session_key"], session);
+    let listed = up.http.get("/openclaw/sessions").await.json();
+    assert_eq!(listed["sessions"][0]["context"], more);
+
     for (id, call, session, code) in [
         ("c-2", "call-1", "agent:main:other", "other-session"),
         ("c-3", "never", session, "no-such-call"),
@@ -175,6 +196,6 @@ async fn a_call_is_given_something_to_know_and_no_other_call_learns_of_it() {
     feed.catches_up(&up.observer).await;
     let injected = told(&feed, "call-1");
     let injected = injected.iter().filter(|what| *what == "context.injected");
-    assert_eq!(injected.count(), 2);
+    assert_eq!(injected.count(), 3);
     up.stop().await;
 }

@@ -72,11 +72,11 @@ async fn the_second_run_finds_everything_unchanged() {
     let nats = Nats::start().await;
     let jetstream = nats.jetstream().await;
     let first = run(&jetstream).await;
-    assert_eq!(first.count(Action::Created), 7 + 33, "{first}");
-    assert_eq!(first.entries.len(), 7 + 33, "{first}");
+    assert_eq!(first.count(Action::Created), 8 + 33, "{first}");
+    assert_eq!(first.entries.len(), 8 + 33, "{first}");
     let second = run(&jetstream).await;
     assert!(second.is_unchanged(), "{second}");
-    assert_eq!(second.entries.len(), 7 + 33);
+    assert_eq!(second.entries.len(), 8 + 33);
 }
 
 #[tokio::test]
