@@ -3,7 +3,7 @@
 
 use tracing::{debug, warn};
 
-use super::dialling::{Arrival, Left};
+use super::dialling::Left;
 use super::worker::{Worker, arrival};
 use crate::bus::advisory::GivenUp;
 use crate::bus::consume::Delivery;
@@ -90,25 +90,48 @@ impl Worker {
         Ok(letter.sequence)
     }
 
-    /// Makes the record of a dial final, and tells what it says.
+    /// Refuses a dial whose command cannot be used. Another dial that has its name already is left
+    /// as it is.
+    pub(super) async fn refuse_dial(
+        &self,
+        delivery: &Delivery,
+        intent: &IntentId,
+        request: Option<&DialRequest>,
+        reason: Reason,
+    ) -> Result<Left, Trouble> {
+        let found = self.dialling.intents.find_at_leader(intent).await?;
+        let known = found.record.and_then(|record| record.wish);
+        let is_another = known
+            .as_ref()
+            .is_some_and(|known| Some(&known.fingerprint) != fingerprint(request).as_ref());
+        if is_another {
+            return Ok(Left::Conflict);
+        }
+        let left = self
+            .dialling
+            .given_up(arrival(delivery, intent), reason.clone())
+            .await?;
+        if known.is_none() && left == Left::Done {
+            // Nothing is known of it but its name.
+            let refused = self.refused(intent.clone(), Verb::Dial, reason);
+            self.teller.report(refused).await?;
+        }
+        Ok(left)
+    }
+
+    /// Makes the record of a dial final that lies in the dead letters, and tells what it says.
     async fn end_of_dial(
         &self,
         delivery: &Delivery,
         intent: IntentId,
         reason: Reason,
     ) -> Result<(), Trouble> {
-        let dial = DialRequest::decode(&delivery.payload)
-            .and_then(|request| request.to_dial(intent.clone(), &self.agent, delivery.stored_at));
-        let dial = dial.ok();
-        let arrival = Arrival {
-            dial: dial.as_ref(),
-            ..arrival(delivery, &intent)
-        };
-        let left = self.dialling.given_up(arrival, reason.clone()).await?;
-        if dial.is_none() && left == Left::Done {
-            // Nothing is known of it but its name.
-            let refused = self.refused(intent, Verb::Dial, reason);
-            return self.teller.report(refused).await;
+        let request = DialRequest::decode(&delivery.payload).ok();
+        let left = self
+            .refuse_dial(delivery, &intent, request.as_ref(), reason)
+            .await?;
+        if left == Left::Conflict {
+            debug!(intent.id = %intent, "another dial of this name is left as it is");
         }
         Ok(())
     }
@@ -148,6 +171,10 @@ impl Worker {
             reason: Some(reason),
         }
     }
+}
+
+fn fingerprint(request: Option<&DialRequest>) -> Option<String> {
+    request.map(DialRequest::fingerprint)
 }
 
 /// Commands that the server has given up.

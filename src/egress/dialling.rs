@@ -1,24 +1,19 @@
 //! Carrying one dial as far as it will go: tell the domain what happened, store what it decides,
 //! do what it says, and tell the domain what came of that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
+use super::clock::Clock;
 use super::flight::Flights;
 use super::gate::{Gate, Permit};
 use super::guards::{Counted, Guards, Stop};
 use super::high_water::HighWater;
 use super::intent::{Found, Intents};
-use super::last_look::LastLook;
-use super::outcome::of_dial;
 use super::reconcile::Reconciler;
 use super::tell::Teller;
-use super::voice_server::Error as ServerError;
 use crate::bus::bucket::Error as BucketError;
-use crate::bus::envelope::ResumeRecord;
 use crate::bus::trouble::Trouble;
 use crate::crash_point;
 use crate::domain::command::{Dial, Reason};
@@ -27,7 +22,6 @@ use crate::domain::dial::{
 };
 use crate::domain::guard::Refusal;
 use crate::domain::ids::IntentId;
-use crate::error_chain::Chain;
 
 /// Lost races for one record in one go; more means something is wrong.
 const RACES_MAX: u32 = 16;
@@ -35,6 +29,8 @@ const RACES_MAX: u32 = 16;
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest such pause: what was in the way may be gone.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The shortest, at the deadline.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Pause before the traces of a dial are looked for again.
 const LOOK_PAUSE: Duration = Duration::from_secs(3);
 
@@ -45,6 +41,7 @@ pub(super) struct Dialling {
     pub flights: Flights,
     pub guards: Guards,
     pub gate: Gate,
+    pub clock: Clock,
     pub high_water: HighWater,
     pub reconciler: Reconciler,
     pub teller: Teller,
@@ -75,12 +72,12 @@ pub(super) struct Arrival<'a> {
 
 /// What is at hand between two decisions.
 #[derive(Default)]
-struct Hand {
-    permit: Option<Permit>,
+pub(super) struct Hand {
+    pub permit: Option<Permit>,
     counted: Option<Counted>,
     has_number: bool,
     /// The number that the record of the attempt must be above.
-    floor: u64,
+    pub floor: u64,
     was_unknown: bool,
 }
 
@@ -136,8 +133,8 @@ impl Dialling {
         let mut happened = self.unsent(&found).unwrap_or(first);
         let mut races = 0;
         loop {
-            hand.was_unknown |= matches!(state(&found), Some(State::Unknown { .. }));
-            let decision = next(found.record.as_ref(), &happened, Utc::now());
+            hand.was_unknown |= matches!(found.state(), Some(State::Unknown { .. }));
+            let decision = next(found.record.as_ref(), &happened, self.clock.now());
             if let Some(record) = decision.record {
                 hand.floor = self.high_water.floor();
                 match self.store(intent, &found, record, decision.then).await {
@@ -153,7 +150,7 @@ impl Dialling {
             let recorded = found.record.as_ref();
             happened = match (decision.then, arrival.dial) {
                 (Then::Prepare, Some(dial)) => {
-                    if matches!(state(&found), Some(State::Waiting { reason: None })) {
+                    if matches!(found.state(), Some(State::Waiting { reason: None })) {
                         self.tell(dial, &State::Waiting { reason: None }).await?;
                     }
                     self.prepare(dial, hand).await?
@@ -164,7 +161,7 @@ impl Dialling {
                     self.count_again(&happened, counted).await;
                     happened
                 }
-                (Then::Look, Some(dial)) => match state(&found) {
+                (Then::Look, Some(dial)) => match found.state() {
                     Some(State::Unknown { attempt, .. }) => {
                         let attempt = attempt.clone();
                         drop(hand.permit.take());
@@ -180,7 +177,9 @@ impl Dialling {
                     self.tell_record(arrival, recorded, hand).await?;
                     return Ok(Left::Again(LOOK_PAUSE));
                 }
-                (Then::ComeAgain, _) => return Ok(Left::Again(pause(arrival.attempt, recorded))),
+                (Then::ComeAgain, _) => {
+                    return Ok(Left::Again(self.pause(arrival.attempt, recorded)));
+                }
                 (Then::Conflict, _) => return Ok(Left::Conflict),
                 (Then::Nothing, _) => return Ok(Left::Done),
                 (Then::Prepare | Then::Send | Then::Look, None) => {
@@ -192,7 +191,7 @@ impl Dialling {
 
     /// An attempt of this process that is on record as sent, and is known not to have left.
     fn unsent(&self, found: &Found) -> Option<Happened> {
-        let (State::Sending(attempt) | State::Unknown { attempt, .. }) = state(found)? else {
+        let (State::Sending(attempt) | State::Unknown { attempt, .. }) = found.state()? else {
             return None;
         };
         self.intents
@@ -221,7 +220,7 @@ impl Dialling {
         match (&stored, sending) {
             (Ok(_), Some(_)) => crash_point::pass("egress.after_record"),
             (Ok(_), None) => {
-                if let Some(State::Sending(attempt)) = state(found) {
+                if let Some(State::Sending(attempt)) = found.state() {
                     self.intents.forget_unsent(&attempt.nonce);
                     crash_point::pass("egress.after_outcome");
                 }
@@ -235,14 +234,13 @@ impl Dialling {
 
     /// Everything that comes before the record of the attempt. What is asked here may say no.
     async fn prepare(&self, dial: &Dial, hand: &mut Hand) -> Result<Happened, Trouble> {
-        if let Err(refusal) = self.guards.look_at(dial, Utc::now()) {
+        if let Err(refusal) = self.guards.look_at(dial, self.clock.now()) {
             return Ok(forbidden(refusal));
         }
-        match self.gate.admit() {
-            Ok(permit) => hand.permit = Some(permit),
-            Err(reason) => return Ok(Happened::HeldUp(reason)),
+        if let Some(reason) = self.gate.closed() {
+            return Ok(Happened::HeldUp(reason));
         }
-        let now = Utc::now();
+        let now = self.clock.now();
         if !self.flights.take(&dial.to, &dial.intent, now).await? {
             return Ok(Happened::HeldUp(Reason::new(
                 "number-busy",
@@ -250,11 +248,16 @@ impl Dialling {
             )));
         }
         hand.has_number = true;
+        // After the number: those that wait for a busy one take nobody's place.
+        match self.gate.admit() {
+            Ok(permit) => hand.permit = Some(permit),
+            Err(reason) => return Ok(Happened::HeldUp(reason)),
+        }
         let calls_before = match self.reconciler.calls_before(dial).await {
             Ok(calls) => calls,
             Err(reason) => return Ok(Happened::HeldUp(reason)),
         };
-        match self.guards.count(dial, Utc::now()).await {
+        match self.guards.count(dial, self.clock.now()).await {
             Ok(counted) => hand.counted = Some(counted),
             Err(Stop::Refused(refusal)) => return Ok(forbidden(refusal)),
             Err(Stop::Trouble(trouble)) => return Err(trouble),
@@ -262,7 +265,7 @@ impl Dialling {
         self.reconciler.recent.remember(dial, None, now).await?;
         Ok(Happened::Ready(Attempt {
             nonce: uuid::Uuid::new_v4().simple().to_string(),
-            at: Utc::now(),
+            at: self.clock.now(),
             calls_before,
         }))
     }
@@ -281,103 +284,6 @@ impl Dialling {
         }
     }
 
-    /// Sends the request of the attempt that is on record.
-    async fn send(
-        &self,
-        dial: &Dial,
-        found: &Found,
-        sequence: u64,
-        hand: &mut Hand,
-    ) -> Result<Happened, Trouble> {
-        let Some(State::Sending(attempt)) = state(found) else {
-            return Err(Trouble::Own("a dial without its record".to_owned()));
-        };
-        let nonce = attempt.nonce.clone();
-        if let Err(reason) = self.mark(found.revision(), sequence, hand.floor).await {
-            return Ok(self.not_sent(nonce, reason));
-        }
-        let last_look = self.last_look(dial, &nonce);
-        let answer = self.reconciler.server.place_call(dial, last_look).await;
-        crash_point::pass("egress.after_answer");
-        let went = |hand: &mut Hand, well| {
-            if let Some(permit) = &mut hand.permit {
-                permit.went(well);
-            }
-        };
-        let meaning = match answer {
-            Ok(answer) => of_dial(&answer),
-            Err(
-                error @ (ServerError::NotSent(_)
-                | ServerError::Url { .. }
-                | ServerError::Token
-                | ServerError::Client(_)),
-            ) => {
-                went(hand, false);
-                let reason = Reason::new("no-connection", Chain(&error).to_string());
-                return Ok(self.not_sent(nonce, reason));
-            }
-            Err(error @ (ServerError::Lost(_) | ServerError::TooLong)) => {
-                Meaning::Unknown(Reason::new("answer-lost", error.to_string()))
-            }
-        };
-        went(hand, !matches!(meaning, Meaning::Unknown(_)));
-        Ok(Happened::Answered { nonce, meaning })
-    }
-
-    fn not_sent(&self, nonce: String, reason: Reason) -> Happened {
-        self.intents.did_not_leave(&nonce);
-        Happened::NotSent { nonce, reason }
-    }
-
-    /// Flushes the place of the record to a disk of our own.
-    async fn mark(&self, revision: u64, sequence: u64, floor: u64) -> Result<(), Reason> {
-        let high_water = self.high_water.clone();
-        if revision <= floor {
-            let resumed = self.intents.resumed().await;
-            let resumed = resumed
-                .ok()
-                .flatten()
-                .and_then(|bytes| ResumeRecord::decode(&bytes).ok());
-            high_water.fell_back(resumed.map(|record| record.at));
-            return Err(Reason::new("safe-mode", "records of dials were lost"));
-        }
-        let raised = tokio::task::spawn_blocking(move || high_water.raise(revision, sequence));
-        match raised.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                error!(error = %Chain(&error), "nothing is dialled: the high-water mark cannot be written");
-                Err(Reason::new(
-                    "no-high-water-mark",
-                    "the high-water mark cannot be written",
-                ))
-            }
-            Err(error) => Err(Reason::new("no-high-water-mark", error.to_string())),
-        }
-    }
-
-    /// With the connection made: is it still in time, and is the record still this attempt's?
-    fn last_look(&self, dial: &Dial, nonce: &str) -> LastLook {
-        let (intents, intent) = (self.intents.clone(), dial.intent.clone());
-        let (deadline, nonce) = (dial.deadline, nonce.to_owned());
-        Arc::new(move || {
-            let (intents, intent, nonce) = (intents.clone(), intent.clone(), nonce.clone());
-            Box::pin(async move {
-                crash_point::pass("egress.after_connect");
-                let found = intents.find_at_leader(&intent).await;
-                let found = found.map_err(|error| error.to_string())?;
-                match state(&found) {
-                    Some(State::Sending(attempt)) if attempt.nonce == nonce => {}
-                    _ => return Err("the dial is in other hands".to_owned()),
-                }
-                if Utc::now() >= deadline {
-                    return Err("the deadline has passed".to_owned());
-                }
-                crash_point::pass("egress.before_write");
-                Ok(())
-            })
-        })
-    }
-
     /// Tells what the record says, and keeps what is remembered beside it in step.
     async fn tell_record(
         &self,
@@ -394,7 +300,9 @@ impl Dialling {
         };
         let recent = &self.reconciler.recent;
         match &record.state {
-            State::Confirmed { call } => recent.remember(dial, Some(call), Utc::now()).await?,
+            State::Confirmed { call } => {
+                recent.remember(dial, Some(call), self.clock.now()).await?
+            }
             State::Unknown { settled, .. } => {
                 self.intents.list(intent).await?;
                 if *settled {
@@ -416,16 +324,27 @@ impl Dialling {
         self.teller.dial(dial, state).await
     }
 
+    /// Longer with each try, and never past the deadline, so that it is told in time.
+    fn pause(&self, attempt: u64, record: Option<&Record>) -> Duration {
+        let tries = u32::try_from(attempt.max(1)).unwrap_or(u32::MAX);
+        let pause = PAUSE_FIRST.saturating_mul(tries).min(PAUSE_MAX);
+        let Some(wish) = record.and_then(|record| record.wish.as_ref()) else {
+            return pause;
+        };
+        let left = (wish.deadline - self.clock.now()).to_std();
+        pause.min(left.unwrap_or_default().max(PAUSE_MIN))
+    }
+
     /// Lets go of the number unless the dial may still ring it. In vain it is let go of by whoever
     /// wants it next.
     async fn let_go(&self, dial: &Dial) {
         let released = async {
             let found = self.intents.find_at_leader(&dial.intent).await?;
-            if state(&found).is_some_and(State::holds_number) {
+            if found.state().is_some_and(State::holds_number) {
                 return Ok(());
             }
             self.flights
-                .release(&dial.to, &dial.intent, Utc::now())
+                .release(&dial.to, &dial.intent, self.clock.now())
                 .await
         };
         if let Err(trouble) = released.await {
@@ -448,10 +367,6 @@ fn told(counted: Result<(), Trouble>) {
     }
 }
 
-fn state(found: &Found) -> Option<&State> {
-    found.record.as_ref().map(|record| &record.state)
-}
-
 /// What the record knows of a dial, when its command is not at hand.
 fn dial_of(intent: &IntentId, wish: &Wish) -> Dial {
     Dial {
@@ -462,17 +377,5 @@ fn dial_of(intent: &IntentId, wish: &Wish) -> Dial {
         context: None,
         session: wish.session.clone(),
         deadline: wish.deadline,
-    }
-}
-
-/// Longer with each try, and never past the deadline, so that it is told in time.
-fn pause(attempt: u64, record: Option<&Record>) -> Duration {
-    let tries = u32::try_from(attempt.max(1)).unwrap_or(u32::MAX);
-    let pause = PAUSE_FIRST.saturating_mul(tries).min(PAUSE_MAX);
-    let deadline = record.and_then(|record| record.wish.as_ref());
-    let left = deadline.map(|wish| (wish.deadline - Utc::now()).to_std().unwrap_or_default());
-    match left {
-        Some(left) => pause.min(left.max(Duration::from_millis(50))),
-        None => pause,
     }
 }

@@ -1,11 +1,12 @@
 //! Whether a dial may leave at this moment: is the phone-call server well, does it take what it
-//! gets, and are the records those that were written.
+//! gets, are the records those that were written, and is the time certain.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use super::circuit::{Circuit, Refusal};
+use super::clock::Clock;
 use super::high_water::HighWater;
 use super::{Health, VoiceServerState};
 use crate::domain::command::Reason;
@@ -15,6 +16,7 @@ pub(super) struct Gate {
     health: Health,
     circuit: Arc<Mutex<Circuit>>,
     high_water: HighWater,
+    clock: Clock,
 }
 
 /// The right to send one dial.
@@ -25,11 +27,12 @@ pub(super) struct Permit {
 
 impl Gate {
     /// A gate for at most `width_max` dials at once.
-    pub fn new(health: Health, high_water: HighWater, width_max: usize) -> Self {
+    pub fn new(health: Health, high_water: HighWater, clock: Clock, width_max: usize) -> Self {
         Self {
             health,
             circuit: Arc::new(Mutex::new(Circuit::new(width_max))),
             high_water,
+            clock,
         }
     }
 
@@ -57,6 +60,10 @@ impl Gate {
     pub fn closed(&self) -> Option<Reason> {
         if let Some(why) = self.high_water.safe_mode() {
             return Some(Reason::new("safe-mode", why));
+        }
+        if self.clock.read().is_disputed {
+            let text = "the clock of the machine was set a moment ago";
+            return Some(Reason::new("clock-set", text));
         }
         let unwell = match self.health.state() {
             VoiceServerState::Healthy { .. } => None,

@@ -1,8 +1,9 @@
 //! Ending a call: asked of the server, as often as it takes, for doing it twice does no harm.
 
+use super::health::Health;
 use super::outcome::of_cancel;
 use super::tell::Teller;
-use super::voice_server::VoiceServer;
+use super::voice_server::{Answer, Error, VoiceServer};
 use crate::bus::service;
 use crate::bus::trouble::Trouble;
 use crate::domain::command::{Reason, Report, Status, Verb};
@@ -16,6 +17,7 @@ const ATTEMPTS_MAX: u64 = 3;
 #[derive(Clone)]
 pub(super) struct HangUp {
     pub server: VoiceServer,
+    pub health: Health,
     pub teller: Teller,
 }
 
@@ -29,7 +31,7 @@ impl HangUp {
         attempt: u64,
     ) -> Result<(), Trouble> {
         let leg = self.leg_to_cancel(call).await;
-        let reason = match self.server.cancel_call(&leg).await {
+        let reason = match self.ask(&leg, &id).await {
             Ok(answer) => of_cancel(answer.status, &answer.body),
             Err(error) if attempt < ATTEMPTS_MAX => {
                 return Err(Trouble::Wait(error.to_string()));
@@ -56,6 +58,17 @@ impl HangUp {
                 reason,
             })
             .await
+    }
+
+    /// A tap ends any call. The server itself only takes back those that nobody has picked up.
+    async fn ask(&self, leg: &CallId, id: &IntentId) -> Result<Answer, Error> {
+        if self.health.tap().is_some_and(|tap| tap.hangs_up) {
+            let answer = self.server.hang_up(leg, id).await?;
+            if answer.tapped && answer.status < 500 {
+                return Ok(answer);
+            }
+        }
+        self.server.cancel_call(leg).await
     }
 
     /// The server only takes back outbound calls, by their first id. For a second leg the router

@@ -34,6 +34,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// How far the dial has come.
+    pub fn state(&self) -> Option<&State> {
+        self.record.as_ref().map(|record| &record.state)
+    }
+
     /// The number of what was read; 0 when there was nothing.
     pub fn revision(&self) -> u64 {
         self.entry.as_ref().map_or(0, |entry| entry.revision)

@@ -9,6 +9,7 @@
 
 mod burial;
 mod circuit;
+mod clock;
 mod dialling;
 mod flight;
 mod gate;
@@ -22,6 +23,7 @@ mod last_look;
 mod outcome;
 mod recent_dials;
 mod reconcile;
+mod sending;
 mod service;
 mod sessions;
 mod tell;
@@ -104,10 +106,12 @@ impl Egress {
         // Before the first dial can leave.
         let checked = high_water.check(&bus, &intents).await;
         checked.map_err(|trouble| Error::Check(trouble.reason().to_owned()))?;
+        let clock = clock::Clock::start();
         let dialling = dialling::Dialling {
             flights: flight::Flights::open(&bus, &intents).await?,
             guards: guards::Guards::open(&bus, rules.clone()).await?,
-            gate: gate::Gate::new(health.clone(), high_water.clone(), WORKERS),
+            gate: gate::Gate::new(health.clone(), high_water.clone(), clock.clone(), WORKERS),
+            clock,
             reconciler: reconcile::Reconciler {
                 server: server.clone(),
                 health: health.clone(),
@@ -121,6 +125,7 @@ impl Egress {
             dialling,
             hang_up: hangup::HangUp {
                 server: server.clone(),
+                health: health.clone(),
                 teller: teller.clone(),
             },
             links: sessions::Links::open(&bus).await?,

@@ -101,7 +101,7 @@ pub(super) fn of_server(status: u16, body: &[u8]) -> Meaning {
     }
 }
 
-/// What the answer to `DELETE /call/{id}` means: `None` when the server took it.
+/// What the answer to `DELETE /call/{id}`, or to the tap's hang-up, means: `None` when it was taken.
 pub(super) fn of_cancel(status: u16, body: &[u8]) -> Option<Reason> {
     let reason = |code: &str| {
         Some(Reason {
@@ -111,7 +111,7 @@ pub(super) fn of_cancel(status: u16, body: &[u8]) -> Option<Reason> {
     };
     match status {
         200..=299 => None,
-        404 => reason("no-such-call"),
+        404 | 410 => reason("no-such-call"),
         400 | 422 => reason("server-refused"),
         503 => reason("not-configured"),
         _ => reason("server-failed"),

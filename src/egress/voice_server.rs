@@ -80,6 +80,8 @@ pub(super) struct Answer {
 pub(super) struct Tap {
     /// No intent seen since then was forgotten.
     pub complete_since: Timestamp,
+    /// Whether it ends calls, also those that are being talked on.
+    pub hangs_up: bool,
 }
 
 impl VoiceServer {
@@ -168,11 +170,10 @@ impl VoiceServer {
             return Ok(None);
         }
         let tap: Option<TapAnswer> = serde_json::from_slice(&answer.body).ok();
-        Ok(tap
-            .filter(|tap| tap.features.iter().any(|one| one == "intents"))
-            .map(|tap| Tap {
-                complete_since: tap.complete_since,
-            }))
+        Ok(tap.filter(|tap| tap.can("intents")).map(|tap| Tap {
+            complete_since: tap.complete_since,
+            hangs_up: tap.can("hangup"),
+        }))
     }
 
     /// `GET /voicebus/intents/{id}`: what the tap knows of an intent; `None` when it does not say.
@@ -182,6 +183,17 @@ impl VoiceServer {
         Ok(is_answer
             .then(|| serde_json::from_slice(&answer.body).ok())
             .flatten())
+    }
+
+    /// `POST /voicebus/calls/{id}/hangup`: ends a call, whether or not it was picked up.
+    pub(super) async fn hang_up(&self, call: &CallId, id: &IntentId) -> Result<Answer, Error> {
+        let request = self
+            .client
+            .post(format!("{}/voicebus/calls/{call}/hangup", self.base))
+            .header("X-Command-Id", id.as_str())
+            .timeout(ASK_TIMEOUT)
+            .json(&serde_json::json!({}));
+        send(self.to_tap(request)).await
     }
 
     async fn ask_tap(&self, path: &str) -> Result<Answer, Error> {

@@ -81,6 +81,13 @@ pub(super) struct TapAnswer {
     pub complete_since: Timestamp,
 }
 
+impl TapAnswer {
+    /// Whether it offers something.
+    pub fn can(&self, feature: &str) -> bool {
+        self.features.iter().any(|one| one == feature)
+    }
+}
+
 /// `GET /voicebus/intents/{id}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct IntentSeen {

@@ -15,7 +15,8 @@ use crate::bus::consume::{Delivery, Disposition, Handler};
 use crate::bus::envelope::{DialRequest, HangupRequest, ResolveRequest, ResumeRecord};
 use crate::bus::subjects;
 use crate::bus::trouble::{Trouble, guarded, pause_after};
-use crate::domain::command::{Reason, Verb};
+use crate::domain::command::Reason;
+use crate::domain::command::Verb;
 use crate::domain::ids::{AgentId, CallId, IntentId, SessionKey};
 use crate::error_chain::Chain;
 
@@ -136,8 +137,8 @@ impl Worker {
             }
             Err(error) => {
                 let reason = Reason::new("bad-command", Chain(&error).to_string());
-                let refused = self.refused(intent.clone(), Verb::Dial, reason);
-                self.teller.report(refused).await.map(|()| Left::Done)
+                self.refuse_dial(delivery, intent, Some(&request), reason)
+                    .await
             }
         }
     }

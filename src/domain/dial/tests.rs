@@ -104,6 +104,14 @@ fn a_wish_found_sending_is_looked_for_and_never_sent() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_nothing_sending_for_ever() {
+    let mut story = Story::sent();
+    assert_eq!(story.asked(-86_400), ("unknown", Then::Look));
+    let nothing = Happened::Looked(Evidence::Nothing);
+    assert_eq!(story.happens(-86_400, nothing), ("unknown", Then::Tell));
+}
+
+#[test]
 fn what_cannot_be_found_stands_before_a_person() {
     let mut story = Story::sent();
     let lost = Meaning::Unknown(reason("answer-lost"));
@@ -161,6 +169,12 @@ fn only_what_has_not_left_can_be_taken_back() {
     assert_eq!(
         story.happens(2, Happened::Cancelled),
         ("sending", Then::ComeAgain)
+    );
+    story.answered(3, "n", Meaning::Unknown(reason("lost")));
+    story.happens(80, Happened::Looked(Evidence::Nothing));
+    assert_eq!(
+        story.happens(81, Happened::Cancelled),
+        ("unknown", Then::Nothing)
     );
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use voicebus::bus::server::User;
 use voicebus::simulate::emitter::Config;
-use voicebus::simulate::{Emitter, Race, Recorder, Retry, StandIn, StandInConfig};
+use voicebus::simulate::{Emitter, Race, Recorder, Retry, Setup, StandIn, StandInConfig};
 
 use super::publish;
 use crate::harness::{
@@ -210,6 +210,43 @@ async fn an_egress_killed_at_any_point_of_a_dial_rings_once_at_most_and_forgets_
         let intent = format!("wish-{number}");
         assert_eq!(scene.rests(&intent).await, *last, "{place}");
         assert_eq!(scene.rang(&intent), *rang, "{place}");
+    }
+    scene.clear(egress).await;
+}
+
+/// A server that keeps account of intents can be asked, and refuses repeats: what never arrived is
+/// placed after all.
+#[tokio::test]
+async fn with_a_tap_a_dial_that_never_arrived_is_placed_after_all_and_once() {
+    let scene = Scene::set().await;
+    scene.server.set_setup(Setup {
+        tap: true,
+        ..Setup::default()
+    });
+    let places = [
+        "egress.after_record",
+        "egress.before_write",
+        "whole request",
+    ];
+    for (number, place) in places.iter().enumerate() {
+        let mut egress = if *place == "whole request" {
+            let (address, pid) = tripwire(scene.address, true).await;
+            let egress = scene.egress(address, &[]).await;
+            pid.send_replace(egress.pid());
+            egress
+        } else {
+            let env = [("VOICEBUS_CRASH_AT", *place)];
+            scene.egress(scene.address, &env).await
+        };
+        let intent = format!("wish-{number}");
+        scene.asks(&intent, &format!("+120155501{number:02}")).await;
+        assert!(!egress.ended().await.success(), "{place}");
+    }
+    let egress = scene.egress(scene.address, &[]).await;
+    for (number, place) in places.iter().enumerate() {
+        let intent = format!("wish-{number}");
+        assert_eq!(scene.rests(&intent).await, "command.confirmed", "{place}");
+        assert_eq!(scene.rang(&intent), 1, "{place}");
     }
     scene.clear(egress).await;
 }
