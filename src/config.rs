@@ -2,6 +2,8 @@
 //! mistakes reported together.
 
 mod calls;
+mod dialling;
+mod duration;
 mod file;
 mod mistakes;
 mod overrides;
@@ -14,6 +16,7 @@ use chrono_tz::Tz;
 
 use crate::bus;
 use crate::bus::durability::Wanted as Durability;
+use crate::domain::guard::Rules;
 use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
 use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
@@ -62,6 +65,8 @@ pub struct Config {
     pub grouping: Grouping,
     /// How calls share sessions.
     pub policy: Policy,
+    /// What may be dialled.
+    pub dialling: Rules,
     /// The phone-call server.
     pub voice_server: String,
     /// What its tap wants to see.
@@ -158,6 +163,9 @@ impl Config {
         let agent = setting("sessions", "agent", &overrides.agent);
         let scope = setting("sessions", "scope", &overrides.session_scope);
         let times = calls::Texts::take(|key| setting("calls", key, &None));
+        let dialling = dialling::Texts::take(&overrides.dialling, |key, over| {
+            setting("dialling", key, over)
+        });
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
         let own_numbers = setting("voice_server", "own_numbers", &overrides.own_numbers);
         let dir = overrides
@@ -236,6 +244,7 @@ impl Config {
             },
         );
         let times = times.read(&mut wanted);
+        let dialling = dialling.read(&mut wanted);
         let voice_server = wanted.parsed(
             "voice_server.url",
             voice_server,
@@ -248,7 +257,7 @@ impl Config {
                 fits.then(|| text.to_owned())
             },
         );
-        let own_numbers = wanted.parsed(
+        let own_numbers: Option<Vec<E164>> = wanted.parsed(
             "voice_server.own_numbers",
             own_numbers,
             "numbers like +12015550100, separated by commas",
@@ -307,6 +316,7 @@ impl Config {
             agent,
             scope,
             times,
+            dialling,
             voice_server,
             own_numbers,
             json,
@@ -323,6 +333,7 @@ impl Config {
                 Some(agent),
                 Some(scope),
                 Some(times),
+                Some(dialling),
                 Some(voice_server),
                 Some(own_numbers),
                 Some(json),
@@ -343,6 +354,10 @@ impl Config {
                 spool_dir,
                 spool_bounds,
                 grouping,
+                dialling: Rules {
+                    own_numbers: own_numbers.clone(),
+                    ..dialling
+                },
                 policy: Policy {
                     agent,
                     scope,

@@ -43,6 +43,10 @@ pub const BUCKET_INTENT: &str = "VOICE_INTENT";
 pub const BUCKET_NUMBER: &str = "VOICE_NUMBER";
 /// The bucket of links from a number to a session.
 pub const BUCKET_LINK: &str = "VOICE_LINK";
+/// The bucket of what was dialled lately.
+pub const BUCKET_LIMIT: &str = "VOICE_LIMIT";
+/// Its one key: all dials count together.
+pub const KEY_DIALS: &str = "dials";
 
 /// Dead letters that hold inputs go back to subjects that begin so.
 const INPUTS: &str = "voice.in.";
@@ -217,6 +221,7 @@ fn input_type(kind: &InputKind) -> &'static str {
         InputKind::Dialled { .. }
         | InputKind::Cancelled
         | InputKind::Command(_)
+        | InputKind::Linked(_)
         | InputKind::Recorded(_) => "command",
     }
 }

@@ -7,16 +7,22 @@ use std::io::Write;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use serde_json::value::RawValue;
 
+use super::context::parse_context;
 use super::outcome::Asked;
 use super::target::Target;
 use super::when::parse_duration;
-use super::{Exit, parse_session, unless_reader_left};
+use super::{Exit, unless_reader_left};
 use crate::bus::Bus;
 use crate::bus::envelope::DialRequest;
+use crate::bus::idempotency::Key;
 use crate::domain::command::Verb;
-use crate::domain::ids::SessionKey;
+use crate::domain::ids::AgentId;
 use crate::domain::phone::E164;
+
+/// Whose keys are meant: those of whoever uses the command line, on whichever machine.
+const CLIENT: &str = "command line";
 
 /// Have the voice server call a number.
 ///
@@ -45,14 +51,26 @@ pub struct Args {
     #[arg(value_name = "NUMBER", value_parser = parse_number, required = true)]
     number: Option<E164>,
 
-    /// The session of the call: the whole key, or what follows `agent:main:`. By default the one of
-    /// the number.
-    #[arg(long, value_name = "KEY", value_parser = parse_session)]
-    session: Option<SessionKey>,
+    /// The session of the call: the whole key, or what follows `agent:<agent>:`. By default the one
+    /// of the number.
+    #[arg(long, value_name = "KEY")]
+    session: Option<String>,
+
+    /// The agent whose session it is, when --session does not name one.
+    #[arg(long, value_name = "AGENT", value_parser = AgentId::parse)]
+    agent: Option<AgentId>,
 
     /// What the assistant opens with.
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
+
+    /// What the call should know: a JSON object.
+    #[arg(long, value_name = "JSON", value_parser = parse_context)]
+    context: Option<Box<RawValue>>,
+
+    /// A name for this call: asked for again under the same name it is the same call.
+    #[arg(long, value_name = "KEY", value_parser = Key::parse)]
+    idempotency_key: Option<Key>,
 
     /// Which of our numbers to show.
     #[arg(long, value_name = "NUMBER", value_parser = E164::parse)]
@@ -112,7 +130,10 @@ async fn dial(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
         anyhow::bail!("whom to call is missing");
     };
     let bus = Bus::open(args.target.agent().await?).await?;
-    let asked = Asked::new(Verb::Dial, number.masked(), args.wait)?;
+    let mut asked = Asked::new(Verb::Dial, number.masked(), args.wait)?;
+    if let Some(key) = &args.idempotency_key {
+        asked.id = key.intent(CLIENT);
+    }
     let deadline = args
         .deadline
         .and_then(|after| TimeDelta::from_std(after).ok())
@@ -121,7 +142,9 @@ async fn dial(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
         to: number.to_string(),
         caller_id: args.caller_id.as_ref().map(ToString::to_string),
         message: args.message,
-        session: args.session.as_ref().map(ToString::to_string),
+        context: args.context,
+        session: args.session,
+        agent: args.agent.as_ref().map(ToString::to_string),
         deadline,
         ..DialRequest::default()
     };

@@ -34,24 +34,39 @@ pub enum Verb {
     Dial,
     /// End a call.
     Hangup,
+    /// Give a call something to know.
+    Context,
+    /// Put the calls of a number into a session from now on.
+    Link,
+    /// Leave them to the rules again.
+    Unlink,
 }
 
 impl Verb {
+    const ALL: [Self; 5] = [
+        Self::Dial,
+        Self::Hangup,
+        Self::Context,
+        Self::Link,
+        Self::Unlink,
+    ];
+
     /// The word on the wire and in subjects.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dial => "dial",
             Self::Hangup => "hangup",
+            Self::Context => "context",
+            Self::Link => "link",
+            Self::Unlink => "unlink",
         }
     }
 
     /// Reads a verb.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Dial, Self::Hangup]
-            .into_iter()
-            .find(|verb| verb.as_str() == text)
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text)
     }
 }
 

@@ -26,6 +26,7 @@ pub mod call;
 pub mod command;
 pub mod dial;
 pub mod event;
+pub mod guard;
 pub mod ids;
 pub mod input;
 pub mod phone;

@@ -8,6 +8,7 @@ use tracing::{debug, warn};
 use super::clock::Clock;
 use super::flight::Flights;
 use super::gate::{Gate, Permit};
+use super::guards::{Counted, Guards, Stop};
 use super::high_water::HighWater;
 use super::intent::{Found, Intents};
 use super::reconcile::Reconciler;
@@ -15,9 +16,11 @@ use super::tell::Teller;
 use crate::bus::bucket::Error as BucketError;
 use crate::bus::trouble::Trouble;
 use crate::crash_point;
-use crate::domain::Timestamp;
 use crate::domain::command::{Dial, Reason};
-use crate::domain::dial::{Attempt, Happened, Record, Resolution, State, Then, Wish, next};
+use crate::domain::dial::{
+    Attempt, Happened, Meaning, Record, Resolution, State, Then, Wish, next,
+};
+use crate::domain::guard::Refusal;
 use crate::domain::ids::IntentId;
 
 /// Lost races for one record in one go; more means something is wrong.
@@ -36,6 +39,7 @@ const LOOK_PAUSE: Duration = Duration::from_secs(3);
 pub(super) struct Dialling {
     pub intents: Intents,
     pub flights: Flights,
+    pub guards: Guards,
     pub gate: Gate,
     pub clock: Clock,
     pub high_water: HighWater,
@@ -70,6 +74,7 @@ pub(super) struct Arrival<'a> {
 #[derive(Default)]
 pub(super) struct Hand {
     pub permit: Option<Permit>,
+    counted: Option<Counted>,
     has_number: bool,
     /// The number that the record of the attempt must be above.
     pub floor: u64,
@@ -105,6 +110,10 @@ impl Dialling {
         let mut hand = Hand::default();
         let left = self.carry_on(arrival, first, &mut hand).await;
         drop(hand.permit.take());
+        if let Some(counted) = hand.counted.take() {
+            // It did not come to be sent.
+            told(self.guards.give_back(counted).await);
+        }
         if hand.has_number
             && let Some(dial) = arrival.dial
         {
@@ -146,7 +155,12 @@ impl Dialling {
                     }
                     self.prepare(dial, hand).await?
                 }
-                (Then::Send, Some(dial)) => self.send(dial, &found, arrival.sequence, hand).await?,
+                (Then::Send, Some(dial)) => {
+                    let counted = hand.counted.take();
+                    let happened = self.send(dial, &found, arrival.sequence, hand).await?;
+                    self.count_again(&happened, counted).await;
+                    happened
+                }
                 (Then::Look, Some(dial)) => match found.state() {
                     Some(State::Unknown { attempt, .. }) => {
                         let attempt = attempt.clone();
@@ -220,6 +234,9 @@ impl Dialling {
 
     /// Everything that comes before the record of the attempt. What is asked here may say no.
     async fn prepare(&self, dial: &Dial, hand: &mut Hand) -> Result<Happened, Trouble> {
+        if let Err(refusal) = self.guards.look_at(dial, self.clock.now()) {
+            return Ok(forbidden(refusal));
+        }
         if let Some(reason) = self.gate.closed() {
             return Ok(Happened::HeldUp(reason));
         }
@@ -236,19 +253,35 @@ impl Dialling {
             Ok(permit) => hand.permit = Some(permit),
             Err(reason) => return Ok(Happened::HeldUp(reason)),
         }
-        if let Some(forbidden) = forbidden(dial, now) {
-            return Ok(forbidden);
-        }
         let calls_before = match self.reconciler.calls_before(dial).await {
             Ok(calls) => calls,
             Err(reason) => return Ok(Happened::HeldUp(reason)),
         };
+        match self.guards.count(dial, self.clock.now()).await {
+            Ok(counted) => hand.counted = Some(counted),
+            Err(Stop::Refused(refusal)) => return Ok(forbidden(refusal)),
+            Err(Stop::Trouble(trouble)) => return Err(trouble),
+        }
         self.reconciler.recent.remember(dial, None, now).await?;
         Ok(Happened::Ready(Attempt {
             nonce: uuid::Uuid::new_v4().simple().to_string(),
             at: self.clock.now(),
             calls_before,
         }))
+    }
+
+    /// What a dial counts for once it is known what became of it.
+    async fn count_again(&self, happened: &Happened, counted: Option<Counted>) {
+        let Some(counted) = counted else { return };
+        match happened {
+            Happened::NotSent { .. } => told(self.guards.give_back(counted).await),
+            Happened::Answered {
+                meaning: Meaning::Refused(_),
+                ..
+            } => told(self.guards.no_call(counted).await),
+            // A phone rings, or may.
+            _ => {}
+        }
     }
 
     /// Tells what the record says, and keeps what is remembered beside it in step.
@@ -320,11 +353,18 @@ impl Dialling {
     }
 }
 
-/// Where guards are asked: rules for numbers, limits, quiet hours. Between the number that is held
-/// and the record of the attempt, so that they are asked once for each attempt and nothing has left
-/// when they say no.
-fn forbidden(_dial: &Dial, _now: Timestamp) -> Option<Happened> {
-    None
+fn forbidden(refusal: Refusal) -> Happened {
+    Happened::Forbidden {
+        passes_at: refusal.passes_at,
+        reason: refusal.into(),
+    }
+}
+
+/// A dial that is counted though it need not be makes others wait a little; no more comes of it.
+fn told(counted: Result<(), Trouble>) {
+    if let Err(trouble) = counted {
+        warn!(reason = trouble.reason(), "a dial counts that need not");
+    }
 }
 
 /// What the record knows of a dial, when its command is not at hand.

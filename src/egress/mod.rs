@@ -13,6 +13,7 @@ mod clock;
 mod dialling;
 mod flight;
 mod gate;
+mod guards;
 mod hangup;
 mod health;
 mod high_water;
@@ -24,6 +25,7 @@ mod recent_dials;
 mod reconcile;
 mod sending;
 mod service;
+mod sessions;
 mod tell;
 mod traces;
 mod voice_server;
@@ -38,6 +40,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
+use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
@@ -88,6 +91,7 @@ impl Egress {
         bus: Bus,
         server: VoiceServer,
         policy: &Policy,
+        rules: &Rules,
         dir: Option<&Path>,
     ) -> Result<Self, Error> {
         let health = Health::default();
@@ -105,6 +109,7 @@ impl Egress {
         let clock = clock::Clock::start();
         let dialling = dialling::Dialling {
             flights: flight::Flights::open(&bus, &intents).await?,
+            guards: guards::Guards::open(&bus, rules.clone()).await?,
             gate: gate::Gate::new(health.clone(), high_water.clone(), clock.clone(), WORKERS),
             clock,
             reconciler: reconcile::Reconciler {
@@ -123,6 +128,7 @@ impl Egress {
                 health: health.clone(),
                 teller: teller.clone(),
             },
+            links: sessions::Links::open(&bus).await?,
             teller,
             agent: policy.agent.clone(),
             in_flight: Arc::new(AtomicUsize::new(0)),

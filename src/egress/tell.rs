@@ -34,6 +34,12 @@ impl Teller {
                 };
                 self.input(call, &format!("{} dialled", dial.intent), dialled)
                     .await?;
+                // Told after the call is known by its session.
+                if let Some(context) = &dial.context {
+                    let context = InputKind::Context(context.clone());
+                    self.input(call, &format!("{} context", dial.intent), context)
+                        .await?;
+                }
             }
             State::Unknown { reason, .. } => {
                 warn!(intent.id = %dial.intent, code = reason.code, "it is not known whether the phone rang");

@@ -9,12 +9,14 @@ use tracing::{info, warn};
 
 use super::dialling::{Arrival, Dialling, Left};
 use super::hangup::HangUp;
+use super::sessions::Links;
 use super::tell::Teller;
 use crate::bus::consume::{Delivery, Disposition, Handler};
 use crate::bus::envelope::{DialRequest, HangupRequest, ResolveRequest, ResumeRecord};
 use crate::bus::subjects;
 use crate::bus::trouble::{Trouble, guarded, pause_after};
 use crate::domain::command::Reason;
+use crate::domain::command::Verb;
 use crate::domain::ids::{AgentId, CallId, IntentId, SessionKey};
 use crate::error_chain::Chain;
 
@@ -29,6 +31,7 @@ const RESUME_AGE_MAX: TimeDelta = TimeDelta::minutes(10);
 pub(super) struct Worker {
     pub dialling: Dialling,
     pub hang_up: HangUp,
+    pub links: Links,
     pub teller: Teller,
     pub agent: AgentId,
     pub in_flight: Arc<AtomicUsize>,
@@ -95,6 +98,20 @@ impl Worker {
             },
             Some(("hangup", key)) => match CallId::parse(key) {
                 Ok(call) => self.take_hangup(delivery, &call).await,
+                Err(error) => self.buried(delivery, "bad-id", &error.to_string()).await,
+            },
+            Some(("context", key)) => match CallId::parse(key) {
+                Ok(call) => self.take_context(delivery, &call).await,
+                Err(error) => self.buried(delivery, "bad-id", &error.to_string()).await,
+            },
+            Some((word @ ("link" | "unlink"), key)) => match IntentId::parse(key) {
+                Ok(id) => {
+                    let verb = match word {
+                        "link" => Verb::Link,
+                        _ => Verb::Unlink,
+                    };
+                    self.take_link(delivery, verb, id).await
+                }
                 Err(error) => self.buried(delivery, "bad-id", &error.to_string()).await,
             },
             Some(("resume", "dialling")) => self.take_resume(delivery).await,
@@ -188,7 +205,7 @@ impl Worker {
             .map(|()| Left::Done)
     }
 
-    async fn buried(
+    pub(super) async fn buried(
         &self,
         delivery: &Delivery,
         code: &'static str,

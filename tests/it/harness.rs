@@ -219,7 +219,7 @@ impl Bus {
         ] {
             provision.create_stream(config).await.unwrap();
         }
-        for bucket in ["VOICE_NUMBER", "VOICE_LINK", "VOICE_INTENT"] {
+        for bucket in ["VOICE_NUMBER", "VOICE_LINK", "VOICE_INTENT", "VOICE_LIMIT"] {
             let config = kv::Config {
                 bucket: bucket.to_owned(),
                 history: 5,

@@ -20,6 +20,7 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.in.3.CA1.ringing", &[Ingress, Operator]),
     ("voice.in.3.CA1.timer", &[Operator]),
     ("voice.in.3.CA1.command", &[Egress, Operator]),
+    ("voice.in.3.CA1.context", &[Ingress, Egress, Operator]),
     ("voice.timer.CA1.stale", &[Router]),
     // The public feed
     ("voicebus.commit.CA1.s-1.state.ended", &[Router]),
@@ -135,9 +136,11 @@ const PUBLISH: &[(&str, &[User])] = &[
     // Buckets
     ("$KV.VOICE_NUMBER.k", &[Router, Egress]),
     ("$KV.VOICE_INTENT.k", &[Egress]),
-    ("$KV.VOICE_LINK.k", &[]),
+    ("$KV.VOICE_LINK.k", &[Egress]),
+    ("$KV.VOICE_LIMIT.k", &[Egress]),
     ("$JS.API.DIRECT.GET.KV_VOICE_NUMBER.$KV.VOICE_NUMBER.k", &[Router, Egress, Provision]),
-    ("$JS.API.DIRECT.GET.KV_VOICE_LINK.$KV.VOICE_LINK.k", &[Router, Provision]),
+    ("$JS.API.DIRECT.GET.KV_VOICE_LINK.$KV.VOICE_LINK.k", &[Router, Egress, Provision]),
+    ("$JS.API.DIRECT.GET.KV_VOICE_LIMIT.$KV.VOICE_LIMIT.k", &[Egress, Provision]),
     ("$JS.API.DIRECT.GET.KV_VOICE_INTENT.$KV.VOICE_INTENT.k", &[Egress, Provision]),
     ("$JS.API.STREAM.MSG.GET.KV_VOICE_INTENT", &[Egress, Provision]),
     ("$JS.API.CONSUMER.CREATE.KV_VOICE_INTENT.n.$KV.VOICE_INTENT.>", &[Egress, Provision]),

@@ -20,6 +20,9 @@ const WHAT: &str = "command";
 /// restarts, short enough that nobody is called about something long past.
 pub const DIAL_DEADLINE_DEFAULT: TimeDelta = TimeDelta::minutes(2);
 
+/// How far ahead a deadline may lie. A wish of yesterday is nobody's wish any more.
+pub const DIAL_DEADLINE_MAX: TimeDelta = TimeDelta::days(1);
+
 /// Longest opening words, in bytes.
 pub const MESSAGE_LENGTH_MAX: usize = 8 * 1024;
 
@@ -48,6 +51,9 @@ pub struct DialRequest {
     /// The session of the call; by default the one of the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The agent whose session it is, when `session` does not name one; by default the configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// After this instant nothing is dialled any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -114,11 +120,26 @@ impl DialRequest {
                 reason,
             });
         }
+        let agent = match &self.agent {
+            Some(text) => field(WHAT, "agent", AgentId::parse(text))?,
+            None => agent.clone(),
+        };
         let session = match &self.session {
-            Some(text) => field(WHAT, "session", SessionKey::parse(text, agent))?,
-            None => SessionKey::per_phone(agent, to.digits()),
+            Some(text) => field(WHAT, "session", SessionKey::parse(text, &agent))?,
+            None => SessionKey::per_phone(&agent, to.digits()),
         };
         let deadline = self.deadline.unwrap_or(asked_at + DIAL_DEADLINE_DEFAULT);
+        if deadline - asked_at > DIAL_DEADLINE_MAX {
+            let reason = format!(
+                "lies more than {} hours ahead",
+                DIAL_DEADLINE_MAX.num_hours()
+            );
+            return Err(Error::Field {
+                what: WHAT,
+                field: "deadline",
+                reason,
+            });
+        }
         Ok(Dial {
             intent,
             to,
@@ -155,6 +176,7 @@ impl DialRequest {
             // Spaces between its parts are nobody's wish.
             context.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()),
             self.session,
+            self.agent,
         ]);
         let digest = Sha256::digest(said.to_string());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()

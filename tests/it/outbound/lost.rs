@@ -117,7 +117,7 @@ async fn what_cannot_be_found_is_unknown_until_a_person_says_what_became_of_it()
         .await;
     }
     assert_eq!(server.calls().len(), 4);
-    let body = json!({ "to": "+12015550129", "openclaw_session_id": "s" });
+    let body = json!({ "to": "+12015550129", "openclaw_session_id": "s", "message": "Hello" });
     server.inject(Route::Dial, Fault::Twilio(Twilio::ResetsAfter));
     let answer = up.http.post("/openclaw/call", &body).await;
     assert_eq!(
