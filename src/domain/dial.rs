@@ -10,7 +10,7 @@
 //!    └── expired, refused by a guard
 //! ```
 //!
-//! The shell keeps one [`Record`] per wish and replaces it by compare-and-swap. It tells [`next`]
+//! The shell keeps one [`Record`] per wish and replaces it by compare-and-swap. It tells [`fn@next`]
 //! what happened, stores what [`Decision::record`] says, and only then does what
 //! [`Decision::then`] says. From that, and from that alone, follow the two promises:
 //!

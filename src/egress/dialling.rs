@@ -298,26 +298,37 @@ impl Dialling {
             debug!(intent.id = %intent, "nobody has asked for this dial yet");
             return Ok(());
         };
-        let recent = &self.reconciler.recent;
-        match &record.state {
-            State::Confirmed { call } => {
-                recent.remember(dial, Some(call), self.clock.now()).await?
-            }
-            State::Unknown { settled, .. } => {
-                self.intents.list(intent).await?;
-                if *settled {
-                    warn!(intent.id = %intent, "a person must say what became of this dial: `voicebus call resolve`");
-                }
-            }
-            state if state.is_final() => recent.forget(dial).await?,
-            _ => {}
-        }
+        self.keep_in_step(dial, &record.state).await?;
         self.teller.dial(dial, &record.state).await?;
         if record.state.is_final() && (hand.was_unknown || arrival.attempt > 1) {
             self.intents.strike(intent).await?;
         }
         crash_point::pass("egress.after_tell");
         Ok(())
+    }
+
+    /// What is remembered of the number, and the list of dials that wait for a person.
+    async fn keep_in_step(&self, dial: &Dial, state: &State) -> Result<(), Trouble> {
+        let recent = &self.reconciler.recent;
+        let remembered = match state {
+            State::Confirmed { call } => recent.remember(dial, Some(call), self.clock.now()).await,
+            State::Unknown { settled, .. } => {
+                if *settled {
+                    warn!(intent.id = %dial.intent, "a person must say what became of this dial: `voicebus call resolve`");
+                }
+                return Ok(self.intents.list(&dial.intent).await?);
+            }
+            state if state.is_final() => recent.forget(dial).await,
+            _ => Ok(()),
+        };
+        match remembered {
+            // It can cost the call its session, and must not cost anybody the outcome.
+            Err(Trouble::Own(reason)) => {
+                warn!(intent.id = %dial.intent, reason, "what is remembered of the number is left as it is");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     async fn tell(&self, dial: &Dial, state: &State) -> Result<(), Trouble> {
