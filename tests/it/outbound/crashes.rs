@@ -251,20 +251,18 @@ async fn with_a_tap_a_dial_that_never_arrived_is_placed_after_all_and_once() {
     scene.clear(egress).await;
 }
 
-/// A worker that stands still between its record and its write, while another takes over.
+/// A worker that stands still between its record and its write, while another takes over and the
+/// deadline passes.
 #[tokio::test]
-async fn an_egress_that_stood_still_does_not_dial_what_another_has_taken_over() {
+async fn an_egress_that_stood_still_does_not_dial_late_what_another_has_taken_over() {
     let scene = Scene::set().await;
     let stop = [("VOICEBUS_STOP_AT", "egress.after_record")];
     let still = scene.egress(scene.address, &stop).await;
-    scene.asks("wish", "+12015550123").await;
+    let deadline = chrono::Utc::now() + chrono::TimeDelta::seconds(20);
+    let dial = json!({ "to": "+12015550123", "session": "s", "deadline": deadline.to_rfc3339() });
+    publish(&scene.agent, "wish", "wish", &dial).await;
     scene.feed.hears("wish", "command.accepted").await;
-    let stands_still = async || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", still.pid())).unwrap();
-        let state = stat.rsplit(')').next().unwrap().trim().to_owned();
-        state.starts_with('T').then_some(()).ok_or(state)
-    };
-    reached("egress to stand still", stands_still).await;
+    stands_still(&still).await;
     let other = scene.egress(scene.address, &[]).await;
     reached_within(REST, "the other to find it", async || {
         let told = super::told(&scene.feed, "wish");
@@ -272,13 +270,23 @@ async fn an_egress_that_stood_still_does_not_dial_what_another_has_taken_over() 
         is_unknown.then_some(()).ok_or_else(|| format!("{told:?}"))
     })
     .await;
-    assert_eq!(scene.rang("wish"), 0);
+    assert!(chrono::Utc::now() > deadline);
     still.signal(Signal::CONT);
-    // It sees that nothing has left, and says so; then the wish is placed, once.
-    scene.feed.hears("wish", "command.confirmed").await;
-    assert_eq!(scene.rang("wish"), 1);
+    // It sees that nothing has left and that it is too late, and says so.
+    scene.feed.hears("wish", "command.expired").await;
+    assert_eq!(scene.rang("wish"), 0);
     still.stop().await;
+    assert_eq!(scene.rang("wish"), 0);
     scene.clear(other).await;
+}
+
+async fn stands_still(egress: &Process) {
+    reached("egress to stand still", async || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", egress.pid())).unwrap();
+        let state = stat.rsplit(')').next().unwrap().trim().to_owned();
+        state.starts_with('T').then_some(()).ok_or(state)
+    })
+    .await;
 }
 
 /// NATS is cut off while the record is on its way: what is not known to be on record is not sent.
@@ -293,12 +301,7 @@ async fn a_record_whose_acknowledgement_is_lost_is_cleared_up_before_anything_le
     let egress = scene.egress(scene.address, &env).await;
     scene.asks("wish", "+12015550123").await;
     scene.feed.hears("wish", "command.accepted").await;
-    reached("egress to stand still", async || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", egress.pid())).unwrap();
-        let state = stat.rsplit(')').next().unwrap().trim().to_owned();
-        state.starts_with('T').then_some(()).ok_or(state)
-    })
-    .await;
+    stands_still(&egress).await;
     nats.stop_forwarding();
     egress.signal(Signal::CONT);
     within("the write to be given up", async {

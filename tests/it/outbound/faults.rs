@@ -99,7 +99,7 @@ async fn a_slow_number_holds_up_nobody_else() {
         other => Err(format!("{other} calls")),
     })
     .await;
-    for number in 0..20 {
+    for number in 0..5 {
         wish(&format!("same-{number}"), "+12015550123", "Hello").await;
     }
     wish("other", "+12015550150", "Hello").await;
@@ -114,11 +114,11 @@ async fn a_slow_number_holds_up_nobody_else() {
     assert!(told(&feed, "slow").len() < 2, "it was not slow");
     assert_eq!(of_number(), 1);
     feed.hears("slow", "command.confirmed").await;
-    for number in 0..20 {
+    for number in 0..5 {
         feed.hears(&format!("same-{number}"), "command.confirmed")
             .await;
     }
-    assert_eq!(of_number(), 21);
+    assert_eq!(of_number(), 6);
     server.stop().await;
     up.stop().await;
 }
