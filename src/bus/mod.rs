@@ -8,9 +8,11 @@
 pub mod advisory;
 pub mod batch;
 pub mod bucket;
+pub mod canary;
 pub mod command;
 pub mod consume;
 pub mod dead_letter;
+pub mod durability;
 pub mod envelope;
 pub mod feed;
 pub mod idempotency;
@@ -36,7 +38,10 @@ pub use connection::{
 };
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
 
+use canary::Canaries;
+use durability::Durability;
 use subjects::Subjects;
 
 /// A connection to a provisioned NATS: what every role works with.
@@ -45,6 +50,8 @@ pub struct Bus {
     connection: Connection,
     subjects: Subjects,
     epoch: u64,
+    canaries: Canaries,
+    durability: Arc<OnceLock<Durability>>,
 }
 
 impl Bus {
@@ -55,6 +62,8 @@ impl Bus {
             connection,
             subjects,
             epoch,
+            canaries: Canaries::default(),
+            durability: Arc::default(),
         }
     }
 
@@ -90,6 +99,12 @@ impl Bus {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// How the streams are that are written to from here, once somebody runs them.
+    #[must_use]
+    pub fn canaries(&self) -> &Canaries {
+        &self.canaries
     }
 
     /// Publishes without storing, for health changes. Lost when NATS is away, which is why nothing

@@ -77,6 +77,7 @@ impl Teller {
     pub async fn report(&self, report: Report) -> Result<(), Trouble> {
         let log = CallId::parse(report.intent.as_str()).map_err(own)?;
         let (verb, status) = (report.verb.as_str(), report.status.as_str());
+        crate::metrics::command(verb, status);
         let name = format!("{verb} {} {status}", report.intent);
         self.input(&log, &name, InputKind::Command(report)).await
     }
