@@ -17,6 +17,7 @@ use crate::config::{Config, SpoolDir};
 use crate::egress::{Egress, VoiceServer};
 use crate::http::operations::{self, Readiness};
 use crate::http::serve::Listener;
+use crate::ingress::door::Clock;
 use crate::ingress::spool::{Depth, Spool};
 use crate::ingress::{self, Ingress, committer};
 use crate::router::Router;
@@ -127,9 +128,8 @@ impl App {
         let spool = self.open_spool().await?;
         let (bus, layout_is_remembered) = self.open_for_ingress(nats, spool.as_ref()).await?;
         let settings = ingress::Settings {
-            event_tokens: self.config.event_tokens.clone(),
-            command_tokens: self.config.command_tokens.clone(),
-            read_tokens: self.config.read_tokens.clone(),
+            doors: self.config.doors.clone(),
+            clock: Clock::new(chrono::Utc::now),
             time_zone: self.config.time_zone,
             agent: self.config.policy.agent.clone(),
         };

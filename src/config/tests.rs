@@ -19,7 +19,7 @@ fn the_defaults_are_a_configuration() {
     let config = assemble(&Overrides::default(), None, &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8082");
     assert_eq!(config.policy.scope, Scope::PerPhone);
-    assert!(config.event_tokens.is_open());
+    assert!(config.doors.events.is_open());
     assert_eq!(config.policy.times, Times::default());
 }
 

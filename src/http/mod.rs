@@ -4,6 +4,9 @@
 pub mod auth;
 pub mod error;
 pub mod operations;
+pub mod rate;
 pub mod serve;
+
+mod framing;
 
 pub use error::Error;

@@ -26,3 +26,4 @@ mod server;
 mod timers;
 mod tools;
 mod up;
+mod vectors;

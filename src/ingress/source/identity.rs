@@ -67,6 +67,15 @@ pub fn of_sender(source: Source, call: &CallId, sender_id: &str) -> Result<Event
     Ok(digest.finish())
 }
 
+/// The id of a message that is about no call, by what names it at its source.
+#[must_use]
+pub fn of_message(source: Source, name: &str) -> EventId {
+    let mut digest = Digest::new("message");
+    digest.part(Some(source.as_str()));
+    digest.part(Some(name));
+    digest.finish()
+}
+
 /// The id of a CloudEvent: its `source` and `id` name it in the whole world.
 #[must_use]
 pub fn of_cloudevent(source: &str, id: &str) -> EventId {
