@@ -126,10 +126,15 @@ impl Bodies {
 }
 
 fn not_whole(error: &axum::Error) -> Error {
-    let cause = std::error::Error::source(error);
-    let cause = cause.and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    });
+    let ended = causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof)
+    });
     Error {
-        abandoned: cause.is_some_and(hyper::Error::is_incomplete_message),
+        abandoned: ended,
         ..Error::new(
             StatusCode::BAD_REQUEST,
             "incomplete_body",

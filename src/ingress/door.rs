@@ -65,6 +65,9 @@ pub struct Twilio {
     pub account: Option<String>,
 }
 
+/// All that sign with a key of ours have one share: there is one call server.
+const SIGNED: Sender = Sender(0);
+
 /// What time it is.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
@@ -161,7 +164,7 @@ impl Ingress {
             parts.extensions.insert(id);
         }
         let request = Request::from_parts(parts, Body::from(body.clone()));
-        Ok((request, Sender(0)))
+        Ok((request, SIGNED))
     }
 
     /// Tells the log why, and the sender no more than that.

@@ -154,6 +154,8 @@ mod tests {
         assert_eq!(content.as_str(), "ev_386ca091d16c1169803c1bc5e3b73bc9");
         let sender = of_sender(Source::CallEvent, &call, "42").unwrap();
         assert_eq!(sender.as_str(), "ev_3740fe322bf6f3f2ae132213db0a4172");
+        let message = of_message(Source::OpenAi, "wh_1");
+        assert_eq!(message.as_str(), "ev_ada9b0c3727292e45628860df144b78e");
         let cloudevent = of_cloudevent("/server", "42");
         assert_eq!(cloudevent.as_str(), "ev_7fa16dd1d68231f94e44851c03eb5c39");
     }
