@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
+mod any_request;
 mod architecture;
 mod auth;
 mod bad_input;
@@ -23,7 +24,9 @@ mod permissions;
 mod provision;
 mod scale_out;
 mod server;
+mod signing;
 mod timers;
 mod tools;
 mod up;
 mod vectors;
+mod webhooks;
