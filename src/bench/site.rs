@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
 use crate::bus::server::{Places, Server, ServerConfig, User, locate};
-use crate::bus::{self, Auth, Bus, streams, subjects};
+use crate::bus::{self, Auth, Bus, inspect, streams, subjects};
 use crate::config::{Config, Overrides};
 use crate::http::rate::Limits;
 use crate::http::serve::Listener;
@@ -195,12 +195,8 @@ fn config(voice_server: &str) -> anyhow::Result<Config> {
 
 /// How many events the public feed has; asks with the rights of a router.
 pub(super) async fn events_stored(router: &Bus) -> anyhow::Result<u64> {
-    let stream = router
-        .connection()
-        .jetstream()
-        .get_stream(subjects::STREAM_EVENT)
-        .await?;
-    Ok(stream.cached_info().state.messages)
+    let stream = inspect::stream(router.connection(), subjects::STREAM_EVENT).await?;
+    Ok(stream.context("VOICE_EVENT is not there")?.messages)
 }
 
 /// Asks again and again, up to [`PATIENCE`].

@@ -1,6 +1,9 @@
 //! Bearer tokens: separate ones for events, commands and reading, several of each for rotation.
 
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -29,6 +32,14 @@ impl Tokens {
                 .into_iter()
                 .map(|token| Sha256::digest(token).into())
                 .collect(),
+        }
+    }
+
+    /// A token that nobody knows: no text is known to have this digest.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self {
+            digests: vec![[0; 32]],
         }
     }
 
@@ -66,6 +77,21 @@ impl Tokens {
             Err(unauthorized())
         }
     }
+}
+
+/// A layer that lets only requests through which show one of the tokens, or all, if there is none.
+///
+/// # Errors
+/// As [`Tokens::check`].
+pub async fn only_with(
+    State(tokens): State<Tokens>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    if !tokens.is_open() {
+        tokens.check(request.headers())?;
+    }
+    Ok(next.run(request).await)
 }
 
 /// The token of `Bearer <token>`, behind one blank or more; the scheme's case does not count

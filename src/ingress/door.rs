@@ -35,6 +35,17 @@ impl Door {
     pub fn is_open(&self) -> bool {
         self.tokens.is_open() && self.keys.is_empty()
     }
+
+    /// What opens a door beside this one that takes tokens only. It is not open to everybody just
+    /// because this one is opened by signatures alone.
+    #[must_use]
+    pub fn tokens_only(&self) -> Tokens {
+        if self.tokens.is_open() && !self.keys.is_empty() {
+            Tokens::of_nobody()
+        } else {
+            self.tokens.clone()
+        }
+    }
 }
 
 /// All doors of an ingress.

@@ -114,6 +114,12 @@ impl Ingress {
         (ingress, running)
     }
 
+    /// What it has done.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
     /// How its committer is doing.
     #[must_use]
     pub fn gauge(&self) -> Arc<committer::Gauge> {

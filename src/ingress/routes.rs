@@ -8,6 +8,24 @@ use axum::routing::{delete, get, post};
 use super::door::{self, Door};
 use super::{Ingress, events, openclaw, status, webhooks};
 use crate::http::Error;
+use crate::http::measured::measured;
+
+/// Those that are counted by name.
+const MEASURED: &[&str] = &[
+    "/call-event",
+    "/webhook/forward",
+    "/v1/events",
+    "/sync-transcript",
+    "/webhook/openai",
+    "/webhook/twilio",
+    "/token/{token}/call-event",
+    "/token/{token}/webhook/forward",
+    "/openclaw/call",
+    "/openclaw/call/{session}",
+    "/openclaw/context",
+    "/openclaw/sessions",
+    "/openclaw/session/{session}",
+];
 
 /// The routes of the ingress.
 pub fn routes(ingress: Ingress) -> Router {
@@ -49,6 +67,7 @@ pub fn routes(ingress: Ingress) -> Router {
         .route("/health", get(status::health))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(from_fn_with_state(MEASURED, measured))
         .with_state(ingress)
 }
 

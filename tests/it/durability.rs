@@ -1,6 +1,7 @@
 //! What an ingress has accepted is stored once and in order, whatever happens to NATS or to it.
 
 mod committer;
+mod lives;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,16 +28,15 @@ fn spool_args(dir: &TempDir) -> [&str; 2] {
 
 /// The messages of a stream: subject, id, payload.
 async fn stored(nats: &Nats, stream: &str) -> Vec<(String, String, Value)> {
-    let mut stream = nats.jetstream().await.get_stream(stream).await.unwrap();
-    let state = stream.info().await.unwrap().state.clone();
-    let mut messages = Vec::new();
-    for sequence in state.first_sequence..=state.last_sequence {
-        let message = stream.get_raw_message(sequence).await.unwrap();
-        let id = message.headers.get("Nats-Msg-Id").unwrap().to_string();
+    // Whatever it holds but canaries.
+    let messages = read_stream(&nats.client().await, stream, "voice.>").await;
+    let messages = messages.into_iter().map(|message| {
+        let headers = message.headers.as_ref().unwrap();
+        let id = headers.get("Nats-Msg-Id").unwrap().to_string();
         let payload = serde_json::from_slice(&message.payload).unwrap_or_default();
-        messages.push((message.subject.to_string(), id, payload));
-    }
-    messages
+        (message.subject.to_string(), id, payload)
+    });
+    messages.collect()
 }
 
 /// What was said in each call, in the order of VOICE_IN; nothing is there twice.
