@@ -130,6 +130,8 @@ fn two_secrets_are_valid_while_one_follows_the_other() {
     assert_eq!(doors.openai.len(), 3);
     assert_eq!(doors.twilio.unwrap().scheme.tokens.len(), 2);
     assert!(!doors.reading.is_open() && doors.events.is_open());
+    // A door that takes tokens only is closed where signatures alone are asked for.
+    assert!(!doors.reading.tokens_only().is_open() && doors.events.tokens_only().is_open());
 }
 
 #[test]

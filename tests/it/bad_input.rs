@@ -153,6 +153,36 @@ async fn webhooks_that_are_none() {
     play("providers", 16, &[]).await;
 }
 
+#[tokio::test]
+async fn a_request_with_two_lengths_ends_its_connection() {
+    let up = Up::start(Options::default()).await;
+    let event = json!({
+        "callId": "rtc_1", "eventType": "call_ended", "timestamp": "2026-11-22T12:00:00",
+    });
+    let event = event.to_string();
+    let send = async |lengths: &str, host: &str| {
+        let text = format!(
+            "POST /call-event HTTP/1.1\r\n{host}{lengths}\r\n{:x}\r\n{event}\r\n0\r\n\r\n",
+            event.len()
+        );
+        up.http.raw(text.as_bytes()).await
+    };
+    let (chunked, length) = ("Transfer-Encoding: chunked\r\n", "Content-Length: 4\r\n");
+    for both in [format!("{chunked}{length}"), format!("{length}{chunked}")] {
+        assert!(send(&both, "Host: x\r\n").await.is_none(), "{both}");
+    }
+    for hosts in ["", "Host: x\r\nHost: y\r\n"] {
+        let answer = send(chunked, hosts).await.unwrap();
+        assert_eq!((answer.status, &*answer.refusal()), (400, "invalid_host"));
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    assert_eq!(up.observer.inputs().await, 0);
+    let answer = send(chunked, "Host: x\r\n").await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("connection"), Some("close"));
+    up.stop().await;
+}
+
 /// The rows of several steps that are about one webhook told twice.
 #[tokio::test]
 async fn a_webhook_that_is_told_twice_is_one_event() {

@@ -236,6 +236,8 @@ async fn our_own_senders_may_sign_or_be_known_by_their_path() {
     // A request without a body signs where it goes, so it goes nowhere else.
     let get = async |path: &str| signed(&up.http, "GET", path, "r-1", b"").await;
     assert_eq!(get("/status").await.status, 200);
+    // Metrics take tokens only.
+    assert_eq!(up.http.get("/metrics").await.status, 401);
     let now = chrono::Utc::now().timestamp().to_string();
     for content in ["", "GET /openclaw/sessions", "DELETE /status"] {
         let signature = signing::standard_webhooks("r-1", &now, content.as_bytes());
