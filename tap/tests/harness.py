@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -132,7 +135,7 @@ class Bus:
     def end(self, call: str) -> str | None:
         ends = [e for e in self.of(call) if e["type"].endswith(("state.ended", "state.failed"))]
         assert len(ends) <= 1, ends
-        return ends[0]["data"]["call"]["endReason"] if ends else None
+        return ends[0]["data"]["call"]["end_reason"] if ends else None
 
     def calls(self) -> set[str]:
         """The calls on the feed; a command's own log is no call."""
@@ -169,13 +172,14 @@ class Server:
         self._environment = {
             "PORT": str(self.port), "VENDORS": vendors.url, "OPENCLAW_BRIDGE_URL": ingress,
             "PUBLIC_URL": self.url, "TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "secret",
-            "TWILIO_PHONE_NUMBER": OURS, "OPENAI_API_KEY": "key", "OPENAI_PROJECT_ID": "proj",
+            "TWILIO_PHONE_NUMBER": OURS, "ALLOW_INBOUND_CALLS": "true", "OPENAI_API_KEY": "key", "OPENAI_PROJECT_ID": "proj",
             **(environment or {}),
         }
         if token is not None:
             self._environment["VOICEBUS_TAP_TOKEN"] = token
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = httpx.Client(base_url=self.url, timeout=60)
+        # A connection for each request, as from many senders.
+        self.http = httpx.Client(base_url=self.url, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
         self.start()
 
     def start(self) -> None:
@@ -201,6 +205,13 @@ class Server:
             return self.http.get("/health").status_code == 200
         except httpx.TransportError:
             return False
+
+
+def callback(server: Server, path: str, form: dict[str, str]) -> None:
+    """Twilio calls back, signed."""
+    text = server.url + path + "".join(key + form[key] for key in sorted(form))
+    mac = base64.b64encode(hmac.new(b"secret", text.encode(), hashlib.sha1).digest()).decode()
+    server.http.post(path, data=form, headers={"X-Twilio-Signature": mac}).raise_for_status()
 
 
 class Sip:
@@ -232,9 +243,12 @@ class Sip:
         """The callee picks up; Twilio asks what to do, and dials OpenAI. Gives OpenAI's id."""
         call = self.vendors.calls[sid]
         call.status = "in-progress"
-        path = call.form["Url"].split("/", 3)[-1]
-        form = {"CallSid": sid, "CallStatus": "in-progress", "From": OURS, "To": call.form["To"], "Direction": "outbound-api"}
-        self.server.http.post("/" + path, data=form).raise_for_status()
+        # The first version gave Twilio the address of OpenAI itself, so Twilio asks nobody.
+        if not call.form["Url"].startswith("sip:"):
+            path = call.form["Url"].split("/", 3)[-1]
+            form = {"CallSid": sid, "CallStatus": "in-progress", "From": OURS, "To": call.form["To"],
+                    "Direction": "outbound-api"}
+            self.server.http.post("/" + path, data=form).raise_for_status()
         return self.incoming(leg_from or call.form["To"])
 
 
@@ -244,7 +258,7 @@ class Phone:
     def __init__(self, server: Server, sid: str) -> None:
         address = server.url.replace("http", "ws") + "/media-stream"
         self.sid = sid
-        self.connection = websockets.sync.client.connect(address, open_timeout=20)
+        self.connection = websockets.sync.client.connect(address, open_timeout=20).__enter__()
         self.send({"event": "connected", "protocol": "Call"})
         self.send({"event": "start", "sequenceNumber": "1", "streamSid": "MZ" + sid[2:], "start": {
             "streamSid": "MZ" + sid[2:], "accountSid": "AC" + "0" * 32, "callSid": sid, "tracks": ["inbound"],

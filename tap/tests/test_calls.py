@@ -2,45 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from conftest import SHARED_PORT
-from harness import SERVERS, Bus, Server, Sip, Streams, number, until
-from vendors import Vendors, turn
-
-TALK = [("user", "Is the shop open?"), ("agent", "Yes, until six."), ("user", "Thanks."), ("agent", "Bye.")]
-
-
-def frames(old: bool = True) -> list[dict]:
-    return [*turn("Is the shop open?", "Yes, until six.", old=old), *turn("Thanks.", "Bye.", old=old, late=False)]
-
-
-class Site:
-    """A server of one kind, and who calls it. ``kind``: v1, v2 (SIP) or v3 (media streams)."""
-
-    def __init__(self, kind: str, directory: Path, vendors: Vendors, bus: Bus, **environment: str) -> None:
-        script = SERVERS / ("stream_server.py" if kind == "v3" else "sip_server.py")
-        environment["LISTENS"] = "1" if kind == "v2" else "0"
-        self.kind, self.vendors, self.bus = kind, vendors, bus
-        vendors.session = {"input_audio_transcription": {"model": "whisper-1"}}
-        self.server = Server(directory, script, vendors, bus.http, port=SHARED_PORT, environment=environment)
-        self.sip, self.streams = Sip(self.server, vendors), Streams(self.server, vendors)
-
-    def dial(self, to: str) -> str:
-        answer = self.server.http.post("/call", json={"to": to})
-        answer.raise_for_status()
-        return str(answer.json()["call_id"])
-
-
-@pytest.fixture(params=["v1", "v2", "v3"])
-def site(request: pytest.FixtureRequest, tmp_path: Path, vendors: Vendors, bus: Bus) -> Iterator[Site]:
-    site = Site(request.param, tmp_path, vendors, bus)
-    yield site
-    faults = site.server.status()["faults"]
-    site.server.stop()
-    assert faults == {}
+from harness import Bus, callback, number, until
+from site_of import TALK, MakeSite, Site, frames
+from vendors import turn
 
 
 def test_an_inbound_call_is_told_from_beginning_to_end(site: Site, bus: Bus) -> None:
@@ -97,8 +62,7 @@ def test_a_status_callback_says_it_at_once(site: Site, bus: Bus) -> None:
     call = site.dial(number(4))
     path = "/voice/status" if site.kind == "v3" else "/webhook"
     for status in ("ringing", "busy"):
-        form = {"CallSid": call, "CallStatus": status}
-        site.server.http.post(path, data=form, headers={"X-Twilio-Signature": "x"}).raise_for_status()
+        callback(site.server, path, {"CallSid": call, "CallStatus": status})
     bus.check_call(call, "busy", [])
     assert "state.ringing" in bus.kinds(call)
 
@@ -136,30 +100,27 @@ def test_ten_calls_at_once_keep_their_words_apart(site: Site, bus: Bus) -> None:
         bus.check_call(call, "hangup-user" if site.kind == "v3" else "completed", words)
 
 
-def test_a_refused_call_begins_and_ends(tmp_path: Path, vendors: Vendors, bus: Bus) -> None:
-    site = Site("v2", tmp_path, vendors, bus, REFUSES="1")
+def test_a_refused_call_begins_and_ends(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2", REFUSES="1")
     call = site.sip.incoming(number(5))
     bus.check_call(call, "hangup-bot", [])
-    site.server.stop()
 
 
-def test_a_call_that_openai_does_not_let_be_accepted_has_failed(tmp_path: Path, vendors: Vendors, bus: Bus) -> None:
-    vendors.accepting = 500
-    site = Site("v2", tmp_path, vendors, bus)
+def test_a_call_that_openai_does_not_let_be_accepted_has_failed(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2")
+    site.vendors.accepting = 500
     call = site.sip.incoming(number(6))
     bus.check_call(call, "error", [])
-    site.server.stop()
 
 
-def test_a_webhook_that_comes_twice_is_one_call(tmp_path: Path, vendors: Vendors, bus: Bus) -> None:
-    site = Site("v2", tmp_path, vendors, bus)
+def test_a_webhook_that_comes_twice_is_one_call(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2")
     event = {"type": "realtime.call.incoming", "data": {"call_id": "rtc_twice", "sip_headers": []}}
     for _ in range(2):
         site.server.http.post("/webhook", json=event).raise_for_status()
     site.sip.ended("rtc_twice")
     site.sip.ended("rtc_twice")
     bus.check_call("rtc_twice", "completed", [])
-    site.server.stop()
 
 
 def test_tools_and_errors_are_named(site: Site, bus: Bus) -> None:

@@ -94,14 +94,17 @@ class Door:
     async def _watched(
         self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send
     ) -> None:
-        body, reply = bytearray(), bytearray()
+        # Read here, because not every route of the server reads what it is sent.
+        body, reply, messages = bytearray(), bytearray(), list[Message]()
         status = 500
+        while True:
+            messages.append(await receive())
+            body.extend(messages[-1].get("body", b""))
+            if not messages[-1].get("more_body") or len(body) > _LOOK_MAX:
+                break
 
-        async def receive_and_look() -> Message:
-            message = await receive()
-            if message["type"] == "http.request" and len(body) < _LOOK_MAX:
-                body.extend(message.get("body", b"")[:_LOOK_MAX])
-            return message
+        async def receive_again() -> Message:
+            return messages.pop(0) if messages else await receive()
 
         async def send_and_look(message: Message) -> None:
             nonlocal status
@@ -119,7 +122,7 @@ class Door:
                         ))
             await send(message)
 
-        await self.app(scope, receive_and_look, send_and_look)
+        await self.app(scope, receive_again, send_and_look)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = Stream(next(_numbers))
