@@ -74,7 +74,7 @@ class Bus:
     """``voicebus up``, and everything that its public feed has said."""
 
     def __init__(self, directory: Path, voice_server: str, port: int = 0, options: list[str] | None = None) -> None:
-        self._directory = directory
+        self.directory = directory
         self._arguments = [
             os.environ["VOICEBUS"], "up", "--data-dir", str(directory / "bus"), "--listen", f"127.0.0.1:{port}",
             "--nats-listen", "127.0.0.1:0", "--voice-server", voice_server, "--own-numbers", OURS,
@@ -84,10 +84,10 @@ class Bus:
         self.start()
 
     def start(self) -> None:
-        run = self._directory / "bus" / "run.json"
+        run = self.directory / "bus" / "run.json"
         run.unlink(missing_ok=True)
         environment = {"VOICEBUS_LOG": "warn"}
-        self.process = Process(self._arguments, environment, self._directory / "bus.log")
+        self.process = Process(self._arguments, environment, self.directory / "bus.log")
         until(lambda: run.exists() or not self.process.alive(), "voicebus did not start", 60)
         assert self.process.alive(), self.process.log.read_text()
         self.run = json.loads(run.read_text())

@@ -12,6 +12,7 @@ The map, in reading order:
 ``journal``        the intents and commands on disk
 ``routes``         the tap's own routes below ``/voicebus/``
 ``deeds``          hang up, give context, say a sentence
+``context``        which call or intent a task of the server works on
 ``observation``    what the hooks saw, and the bounded queue that carries it out of the server's loop
 ``book``           which calls there are and what an observation means for them; pure
 ``matching``       which outbound call a second leg belongs to; pure

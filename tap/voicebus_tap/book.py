@@ -37,7 +37,7 @@ _ENDS = {"completed": "completed", "busy": "busy", "no-answer": "no-answer", "fa
          "canceled": "canceled"}
 _STREAM_ENDS = {"stop": ("hangup-user", None), "closed": ("hangup-user", "stream-closed"),
                 "broken": ("error", "stream-broken"), "server": ("hangup-bot", None),
-                "server-error": ("error", "server-closed-stream")}
+                "server-error": ("error", "server-closed-stream"), "stopping": ("error", "server-stopped")}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .book import Book, Call
 from .carrier import Carrier, VendorError
-from .hooks.websocket import Sockets
+from .context import Sockets
 from .observation import HangupAsked, Sight, now
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from . import CONTRACT_VERSION
-from .hooks.websocket import CURRENT_STREAM, Stream
+from .context import CURRENT_STREAM, Stream
 from .observation import Exchange, StreamEnded, StreamStarted, now
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _GUARDED_WRITES = re.compile(r"/(call(/.*)?|history/.*)")
 _LOOK_MAX = 256 * 1024
 #: Marks of a proxy: with one of them, a loopback address is the proxy's, not the sender's.
 _PROXIED = ("x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip")
+#: How a stream ended whose end was not told: 1006, it broke off; 1012, uvicorn itself is leaving.
+_CLOSED = {1006: "broken", 1012: "stopping"}
 _numbers = itertools.count(1)
 
 
@@ -139,8 +141,7 @@ class Door:
             message = await receive()
             with self.tap.faults.contained("stream"):
                 if message["type"] == "websocket.disconnect":
-                    # 1005: closed without a code; 1006: not closed at all.
-                    over("broken" if message.get("code") == 1006 else "closed")
+                    over(_CLOSED.get(message.get("code", 1005), "closed"))
                 elif message.get("text") and is_control(message["text"]):
                     frame = json.loads(message["text"])
                     if frame.get("event") == "start":

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from .containment import log
+from .context import CURRENT_INTENT
 from .door import Message, Receive, Scope, Send, answer
-from .hooks.http import CURRENT_INTENT
 from .journal import Ask, Journal, Kind, Late, State
 from .observation import Intent, now
 

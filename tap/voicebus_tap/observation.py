@@ -102,7 +102,8 @@ class StreamStarted:
 @dataclass(frozen=True)
 class StreamEnded:
     """A media stream is over. ``how``: ``stop`` (Twilio said so), ``closed`` (by the other end
-    without a word), ``broken``, ``server`` (the server closed it), ``server-error``."""
+    without a word), ``broken``, ``server`` (the server closed it), ``server-error``, ``stopping`` (the
+    server is leaving)."""
 
     at: float
     stream: int

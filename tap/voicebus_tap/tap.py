@@ -12,10 +12,10 @@ from typing import IO, Any
 from . import __version__
 from .carrier import Asker, Carrier
 from .containment import Faults, log
+from .context import Sockets
 from .courier import Courier
 from .deeds import Deeds
 from .guard import Guard
-from .hooks.websocket import Sockets
 from .journal import Journal
 from .observation import Sight, now
 from .outbox import Outbox

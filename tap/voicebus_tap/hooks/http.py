@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from ..context import CURRENT_INTENT
 from ..observation import (
     CarrierDialled,
     CarrierState,
     Emitted,
-    Intent,
     ModelAnswered,
     Observation,
     now,
@@ -21,9 +20,6 @@ from ..observation import (
 
 if TYPE_CHECKING:
     from ..tap import Tap
-
-#: The intent whose request the server works on; set by the guard.
-CURRENT_INTENT: ContextVar[Intent | None] = ContextVar("voicebus_intent", default=None)
 
 _DIAL = re.compile(r"/2010-04-01/Accounts/[^/]+/Calls\.json$")
 _UPDATE = re.compile(r"/2010-04-01/Accounts/[^/]+/Calls/(CA[0-9a-fA-F]{32})\.json$")

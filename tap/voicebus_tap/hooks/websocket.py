@@ -9,12 +9,10 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
-import threading
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from ..context import CURRENT_STREAM
 from ..observation import (
     TEXT_LENGTH_MAX,
     SocketClosed,
@@ -31,39 +29,7 @@ if TYPE_CHECKING:
 _HEAD = 160
 
 
-@dataclass
-class Stream:
-    """The media stream whose handler is running; its call is known once it has started."""
-
-    number: int
-    call: str | None = None
-
-
-#: Set by the door while the server handles a media stream, and inherited by its tasks.
-CURRENT_STREAM: ContextVar[Stream | None] = ContextVar("voicebus_stream", default=None)
-
 _numbers = itertools.count(1)
-
-
-class Sockets:
-    """The open connections, so that something can be said on them."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, Any] = {}
-        self._lock = threading.Lock()
-
-    def add(self, number: int, connection: Any) -> None:
-        with self._lock:
-            self._open[number] = connection
-
-    def drop(self, number: int) -> None:
-        with self._lock:
-            self._open.pop(number, None)
-
-    def get(self, number: int) -> Any:
-        """The connection (``websockets``' own object); ``None`` when it is gone."""
-        with self._lock:
-            return self._open.get(number)
 
 
 def matters(text: object) -> bool:
