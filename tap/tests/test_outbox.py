@@ -47,6 +47,13 @@ def test_a_full_buffer_drops_what_is_new_and_uses_up_its_number(tmp_path: Path) 
     assert json.loads(outbox.peek()[0].body)["sequence"] == "6"
 
 
+def test_any_text_makes_an_event_that_can_be_sent(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "e.db", 10**6)
+    outbox.store([told("c1", "ü 漢 \U0001f600 \x00 \ud800 end")], [], 0.0)
+    text = json.loads(outbox.peek()[0].body.encode("utf-8"))["data"]["text"]
+    assert text == "ü 漢 \U0001f600 \x00 ? end"
+
+
 def test_a_broken_file_is_set_aside(tmp_path: Path) -> None:
     from voicebus_tap.tap import _opened
 

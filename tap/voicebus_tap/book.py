@@ -29,7 +29,7 @@ SIDEBAND_GRACE = 20.0
 DOUBT_GRACE = 30.0
 #: How long an ended call is remembered, for words and reports that come late.
 MEMORY_SECONDS = 600.0
-#: After this a call is forgotten whatever it is; no carrier keeps one that long.
+#: After this a call of which nobody has told the end is over; no carrier keeps one that long.
 AGE_MAX = 24 * 3600.0
 CALLS_MAX = 10_000
 
@@ -137,7 +137,9 @@ class Book:
         for call in list(self.calls.values()):
             if not call.ended and call.ends_at is not None and call.ends_at <= now:
                 yield from self._end(call, *call.ends_as, now)
-            if (call.ended and now - call.ended_at > MEMORY_SECONDS) or now - call.since > AGE_MAX:
+            if not call.ended and now - call.since > AGE_MAX:
+                yield from self._end(call, "timeout", None, now)
+            if call.ended and now - call.ended_at > MEMORY_SECONDS:
                 self._forget(call)
 
     def restore(self, snapshots: list[str], now: float) -> Iterator[Told | Paired]:

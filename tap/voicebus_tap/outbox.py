@@ -161,4 +161,5 @@ class Outbox:
             "datacontenttype": "application/json",
             "data": told.data,
         }
-        return json.dumps(event, separators=(",", ":"))
+        # A lone half of a surrogate pair is no text; the ingress would refuse the event for it.
+        return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace").decode()

@@ -52,7 +52,7 @@ class Routes:
         return {
             "tap": int(CONTRACT_VERSION),
             "version": __version__,
-            "features": ["intents", "hangup", "context", "say"],
+            "features": ["intents", "hangup", *([] if "websockets" in self._tap.missing else ["context", "say"])],
             "complete_since": stamp(self._guard.journal.complete_since(at)),
             "time": stamp(at),
         }

@@ -37,6 +37,8 @@ class Tap:
         self.faults = Faults()
         self.sight = Sight()
         self.sockets = Sockets()
+        #: Libraries that could not be hooked.
+        self.missing: list[str] = []
         #: The ``send`` of each open media stream, by its number.
         self.streams: dict[int, Any] = {}
         self._lock = _locked(settings.data_dir)
@@ -84,6 +86,7 @@ class Tap:
             "queue": {"observations": self.sight.depth(), "dropped": self.sight.dropped},
             "calls": self.recorder.ask(lambda book: sum(not call.ended for call in book.calls.values())),
             "faults": self.faults.counts(),
+            "missing": self.missing,
         }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def install(tap: Tap) -> None:
-    """Puts every hook in place, before the server's script runs."""
+    """Puts every hook in place, before the server's script runs; ``tap.missing`` names what cannot be."""
     hooks: dict[str, Callable[[Tap], None]] = {
         "uvicorn: requests, streams, the guard and the tap's own routes": server.install,
         "httpx: calls to OpenAI and the server's own emitter": http.install_httpx,
@@ -29,4 +29,5 @@ def install(tap: Tap) -> None:
         try:
             put(tap)
         except Exception as error:  # whatever a strange version throws, the server must start
+            tap.missing.append(what.split(":")[0])
             log.warning("not here: %s (%s)", what, type(error).__name__)
