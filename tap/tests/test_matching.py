@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from voicebus_tap.book import Call
+from voicebus_tap.call import Call
 from voicebus_tap.matching import WINDOW_SECONDS, digits, leg_of
 
 OURS, ALICE, BOB = "+15005550006", "+12015550101", "+12015550102"

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from voicebus_tap.book import Call, Told
+from voicebus_tap.call import Call, Told
 from voicebus_tap.outbox import BATCH_CALL_MAX, Outbox
 
 

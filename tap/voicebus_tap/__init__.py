@@ -14,6 +14,7 @@ The map, in reading order:
 ``deeds``          hang up, give context, say a sentence
 ``context``        which call or intent a task of the server works on
 ``observation``    what the hooks saw, and the bounded queue that carries it out of the server's loop
+``call``           one call, and what is told of it
 ``book``           which calls there are and what an observation means for them; pure
 ``matching``       which outbound call a second leg belongs to; pure
 ``speech``         what is said on one connection to the model, in spoken order; pure

@@ -10,18 +10,16 @@ Pure: observations in, things to tell out; the time comes with the observation.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from . import observation as seen
+from .call import CALL_ID, Call, Paired, Told, stamp
 from .matching import header_value, leg_of
 from .speech import Closed, Conversation, Failed, Said, ToolCalled, Turn
 
-CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: How long a call may be without its connection to OpenAI before it is over: the server tries to
 #: come back after 0.5, 1, 2, 4 and 8 seconds.
 SIDEBAND_GRACE = 20.0
@@ -38,62 +36,6 @@ _ENDS = {"completed": "completed", "busy": "busy", "no-answer": "no-answer", "fa
 _STREAM_ENDS = {"stop": ("hangup-user", None), "closed": ("hangup-user", "stream-closed"),
                 "broken": ("error", "stream-broken"), "server": ("hangup-bot", None),
                 "server-error": ("error", "server-closed-stream"), "stopping": ("error", "server-stopped")}
-
-
-@dataclass(frozen=True)
-class Told:
-    """One event to tell."""
-
-    call: str
-    type: str
-    at: float
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Paired:
-    """The call that an intent made."""
-
-    intent: str
-    call: str
-
-
-@dataclass
-class Call:
-    """One call; survives a restart as JSON."""
-
-    id: str
-    since: float
-    direction: str | None = None
-    #: The other end, as its signalling names it.
-    party: str | None = None
-    #: Our own number, of an outbound call.
-    own: str | None = None
-    #: Its other id.
-    leg: str | None = None
-    intent: str | None = None
-    ringing: bool = False
-    answered: bool = False
-    ended: bool = False
-    #: Who asked for the end: ``bot`` once the tap or the server hung up.
-    hangup: str | None = None
-    #: Whether its audio goes through the server.
-    streamed: bool = False
-    #: Whether a connection to OpenAI told its words.
-    spoken: bool = False
-    #: When and why it is over unless a sign of life comes.
-    ends_at: float | None = None
-    ends_as: tuple[str, str | None] = ("completed", None)
-    ended_at: float = 0.0
-
-    @property
-    def at_carrier(self) -> bool:
-        """Whether Twilio knows it under its id."""
-        return self.id.startswith("CA")
-
-    def snapshot(self) -> str:
-        """For the outbox."""
-        return json.dumps(asdict(self))
 
 
 @dataclass
@@ -142,25 +84,20 @@ class Book:
             if call.ended and now - call.ended_at > MEMORY_SECONDS:
                 self._forget(call)
 
-    def restore(self, snapshots: list[str], now: float) -> Iterator[Told | Paired]:
-        """Takes over the calls of a process that is gone, and ends those that died with it.
+    def restore(self, snapshot: str, now: float) -> Iterator[Told | Paired]:
+        """Takes over a call of a process that is gone, and ends it if it died with it.
 
         A call that Twilio carries and whose audio did not pass the server may live on; Twilio is
         asked about it. Nobody can be asked about the others.
         """
-        for text in snapshots:
-            kept = json.loads(text)
-            kept["ends_as"] = tuple(kept["ends_as"])
-            call = Call(**kept)
-            self.calls[call.id] = call
-            if call.leg:
-                self._other_ids[call.leg] = call.id
-            if call.ended:
-                continue
-            if call.at_carrier and not call.streamed:
-                call.ends_at, call.ends_as = now + DOUBT_GRACE * 4, ("error", "server-stopped")
-            else:
-                yield from self._end(call, "error", "server-stopped", now)
+        call = Call.of_snapshot(snapshot)
+        self.calls[call.id] = call
+        if call.leg:
+            self._other_ids[call.leg] = call.id
+        if call.at_carrier and not call.streamed:
+            call.ends_at, call.ends_as = now + DOUBT_GRACE * 4, ("error", "server-stopped")
+        else:
+            yield from self._end(call, "error", "server-stopped", now)
 
     def take_lost(self) -> list[seen.CarrierDialled]:
         """The dials whose answer was lost since the last look."""
@@ -188,17 +125,17 @@ class Book:
     def _exchange(self, it: seen.Exchange) -> Iterator[Told | Paired]:
         if it.status >= 300:
             return
-        fields = _form(it)
-        if it.path == "/webhook" and not fields:
+        form = _form(it)
+        if it.path == "/webhook" and not form:
             yield from self._model_webhook(it)
         elif it.path in ("/webhook", "/voice/status"):
-            call = self.find(fields.get("CallSid"))
+            call = self.find(form.get("CallSid"))
             if call is not None:
-                yield from self._carrier_says(call, fields.get("CallStatus", ""), it.at)
+                yield from self._carrier_says(call, form.get("CallStatus", ""), it.at)
         elif it.path == "/voice/incoming":
-            yield from self._voice_incoming(fields, it.at)
+            yield from self._voice_incoming(form, it.at)
         elif it.path == "/twiml/outbound":
-            call = self.find(fields.get("CallSid"))
+            call = self.find(form.get("CallSid"))
             if call is not None:
                 yield from self._answer(call, it.at)
 
@@ -231,15 +168,15 @@ class Book:
             else:
                 call.ends_at, call.ends_as = it.at + DOUBT_GRACE, ("error", "not-accepted")
 
-    def _voice_incoming(self, fields: Mapping[str, str], at: float) -> Iterator[Told | Paired]:
-        name = fields.get("CallSid", "")
+    def _voice_incoming(self, form: Mapping[str, str], at: float) -> Iterator[Told | Paired]:
+        name = form.get("CallSid", "")
         if not CALL_ID.fullmatch(name):
             return
         call = self.find(name)
-        outbound = fields.get("Direction", "").startswith("outbound")
+        outbound = form.get("Direction", "").startswith("outbound")
         if call is None:
             direction = "outbound" if outbound else "inbound"
-            party, own = (fields.get("To"), fields.get("From")) if outbound else (fields.get("From"), None)
+            party, own = (form.get("To"), form.get("From")) if outbound else (form.get("From"), None)
             call = self._begin(name, direction, at, party=party, own=own)
             yield from self._start(call)
         if call.direction == "outbound":
@@ -463,11 +400,6 @@ class Book:
         self.calls.pop(call.id, None)
         if call.leg:
             self._other_ids.pop(call.leg, None)
-
-
-def stamp(at: float) -> str:
-    """A time as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _form(it: seen.Exchange) -> dict[str, str]:

@@ -10,7 +10,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from .book import Book, Call
+from .book import Book
+from .call import Call
 from .carrier import Carrier, VendorError
 from .context import Sockets
 from .observation import HangupAsked, Sight, now

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .book import Call, Told, stamp
+from .call import Call, Told, stamp
 from .containment import log
 from .journal import connect
 

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from .book import Book, Call, Paired, Told
+from .book import Book
+from .call import Call, Paired, Told
 from .containment import Faults
 from .journal import Journal
 from .observation import Observation, Sight, now
@@ -38,8 +39,10 @@ class Recorder:
 
     def start(self) -> None:
         """Takes over the calls of the process before, and starts."""
-        with self._lock:
-            outcome = list(self._book.restore(self._outbox.open_calls(), now()))
+        outcome: list[Told | Paired] = []
+        for snapshot in self._outbox.open_calls():
+            with self._lock, self._faults.contained("book: restore"):
+                outcome.extend(self._book.restore(snapshot, now()))
         self._write(outcome)
         self._thread.start()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import CONTRACT_VERSION, __version__
-from .book import stamp
+from .call import stamp
 from .deeds import Deeds, Refused
 from .door import Receive, Scope, Send, answer
 from .guard import ID, Guard, read_body
