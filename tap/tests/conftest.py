@@ -44,10 +44,11 @@ def make_site(tmp_path: Path, vendors: Vendors, request: pytest.FixtureRequest) 
         return made[-1]
 
     yield make
-    faults = [site.server.status()["faults"] for site in made if site.server.process.alive()]
+    running = [site for site in made if site.server.process.alive()]
+    faults = [site for site in running if site.server.status()["faults"] != site.expected_faults]
     for site in made:
         site.server.stop()
-    assert not any(faults), faults
+    assert not faults, [site.server.process.log.read_text() for site in faults]
 
 
 @pytest.fixture(params=["v1", "v2", "v3"])

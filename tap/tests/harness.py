@@ -163,7 +163,7 @@ class Server:
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._directory = directory
+        self.directory = directory
         self._arguments = [
             sys.executable, "-m", "voicebus_tap", "--ingress", ingress, "--data-dir", str(directory / "tap"),
             "--twilio-url", vendors.url, "--openai-url", vendors.url, *(options or []), str(script),
@@ -183,7 +183,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.process = Process(self._arguments, self._environment, self._directory / "server.log")
+        self.process = Process(self._arguments, self._environment, self.directory / "server.log")
         until(lambda: self._up() or not self.process.alive(), "the voice server did not start", 60)
         assert self.process.alive(), self.process.log.read_text()
 

@@ -33,6 +33,8 @@ class Site:
             directory, script, vendors, ingress, port=port, environment=environment, options=options, token=token
         )
         self.phones: list[Phone] = []
+        #: What the tap may have contained by the end of the test.
+        self.expected_faults: dict[str, int] = {}
         self.sip, self.streams = Sip(self.server, vendors), Streams(self.server, vendors)
 
     def dial(self, to: str) -> str:

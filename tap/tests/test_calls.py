@@ -138,3 +138,15 @@ def test_tools_and_errors_are_named(site: Site, bus: Bus) -> None:
 
     until(lambda: len(notes()) == 2, lambda: f"notes: {notes()}")
     assert notes() == ["tool called: read_file", "OpenAI reported an error: session_expired"]
+
+
+def test_the_callers_words_are_asked_for_where_that_is_wanted(make_site: MakeSite) -> None:
+    for kind in ("v1", "v2"):
+        site = make_site(kind, options=["--transcribe", "model-x"])
+        site.vendors.session = {}
+        call, socket = site.begin(8)
+        until(lambda: "session.update" in socket.heard_types(), "nobody asked for the words")
+        assert socket.heard[0]["session"]["audio"]["input"]["transcription"] == {"model": "model-x"}
+        site.sip.ended(call)
+        site.server.stop()
+        assert socket.heard_types().count("session.update") == 1

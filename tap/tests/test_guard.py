@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -154,3 +155,17 @@ def test_without_a_token_only_this_machine_is_answered(make_site: MakeSite) -> N
     assert site.server.http.get("/voicebus/tap", headers=through_a_proxy).status_code == 403
     assert dial(site, "wish-6", **through_a_proxy).status_code == 403
     assert site.vendors.creates == 0
+
+
+def test_nothing_is_dialled_that_cannot_be_written_down(make_site: MakeSite) -> None:
+    site = make_site("v2")
+    with sqlite3.connect(site.server.directory / "tap" / "intents.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        refused = dial(site, "wish-7")
+        assert (refused.status_code, refused.json()["state"]) == (503, "refused")
+        assert "retry-after" in refused.headers and "x-voicebus-repeat" not in refused.headers
+        other.execute("ROLLBACK")
+    assert site.vendors.creates == 0
+    assert intent_of(site, "wish-7")["state"] == "unseen"
+    assert dial(site, "wish-7").status_code == 200
+    site.expected_faults = {"journal": 1}

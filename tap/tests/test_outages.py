@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -181,3 +182,17 @@ def test_an_event_that_is_refused_for_ever_does_not_stop_the_others(make_site: M
     assert Strange.taken == [f"{call}-{n}" for n in (1, 3, 4, 5, 6, 7)]
     assert site.server.status()["ingress"]["refused"] == 1
     strange.shutdown()
+
+
+def test_a_disk_that_stands_still_loses_nothing(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v3")
+    with sqlite3.connect(site.server.directory / "tap" / "events.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        call, socket = site.begin(97)
+        socket.push(*frames())
+        until(lambda: site.server.status()["faults"].get("outbox"), "the disk did not stand still")
+        other.execute("ROLLBACK")
+    until(lambda: len(bus.said(call)) == 4, "not all words came")
+    site.phones[0].hang_up()
+    bus.check_call(call, "hangup-user", TALK)
+    site.expected_faults = site.server.status()["faults"]

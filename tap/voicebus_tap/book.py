@@ -116,6 +116,13 @@ class Book:
         """Whether the assistant is making an answer just now."""
         return any(self._sockets[number].conversation.responding for number in self.sockets_of(call))
 
+    def untranscribed(self) -> list[int]:
+        """The connections to SIP calls on which OpenAI has not been asked for the caller's words."""
+        return [
+            number for number, socket in self._sockets.items()
+            if socket.sideband and socket.call and not socket.conversation.transcribes
+        ]
+
     def streams_of(self, call: Call) -> list[int]:
         """The media streams of a call."""
         return [number for number, other in self._streams.items() if other == call.id]

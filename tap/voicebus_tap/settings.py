@@ -40,6 +40,8 @@ class Settings:
     openai_url: str
     #: Whether to listen to calls whose server does not.
     sideband: bool
+    #: With which model the caller of a SIP call is to be transcribed, where the server does not ask.
+    transcribe: str | None
     twilio_account: str | None
     twilio_auth: str | None
     openai_key: str | None
@@ -78,6 +80,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         twilio_url=given.twilio_url.rstrip("/"),
         openai_url=given.openai_url.rstrip("/"),
         sideband=given.sideband,
+        transcribe=given.transcribe,
         twilio_account=environment.get("TWILIO_ACCOUNT_SID") or None,
         twilio_auth=environment.get("TWILIO_AUTH_TOKEN") or None,
         openai_key=environment.get("OPENAI_API_KEY") or None,
@@ -122,6 +125,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--sideband", action=argparse.BooleanOptionalAction, default=True,
         help="listen to SIP calls whose server opens no connection of its own (default: yes)",
+    )
+    parser.add_argument(
+        "--transcribe", metavar="MODEL", default=environment.get("VOICEBUS_TAP_TRANSCRIBE") or None,
+        help="have OpenAI transcribe the caller of SIP calls with this model, such as gpt-4o-mini-transcribe, "
+        "where the server does not (default: leave the session as it is)",
     )
     parser.add_argument("script", help="the voice server's script, such as webhook-server.py")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")

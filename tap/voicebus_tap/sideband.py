@@ -1,8 +1,9 @@
-"""Listens to SIP calls whose server does not.
+"""Listens to SIP calls whose server does not, and asks for the caller's words where it shall.
 
 The first SIP versions of the server accept a call and never hear it again. OpenAI lets anybody with
 the account's key join a call (``wss://…/v1/realtime?call_id=…``); so the tap does, once the server has
-had its time to. What comes in is seen by the same hook as the server's own connections.
+had its time to. What comes in is seen by the same hook as the server's own connections. None of the SIP
+versions has OpenAI transcribe the caller; with ``--transcribe`` the tap asks for that, once a connection.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 from .book import Book
 from .containment import Faults, log
+from .context import Sockets
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -29,10 +32,13 @@ TRIES_MAX = 5
 class Sideband:
     """A thread with a loop of its own."""
 
-    def __init__(self, settings: Settings, recorder: Recorder, faults: Faults) -> None:
+    def __init__(self, settings: Settings, recorder: Recorder, sockets: Sockets, faults: Faults) -> None:
         self._key = settings.openai_key
+        self._model = settings.transcribe
+        self._sockets = sockets
+        self._asked: set[int] = set()
         self._url = settings.openai_url.replace("http", "ws", 1) + "/v1/realtime?call_id="
-        self._wanted = settings.sideband and bool(self._key)
+        self._joins = settings.sideband and bool(self._key)
         self._recorder = recorder
         self._faults = faults
         self._stop = threading.Event()
@@ -41,7 +47,7 @@ class Sideband:
 
     def start(self) -> None:
         """Starts the thread, if it is wanted and can be."""
-        if not self._wanted:
+        if not self._joins and self._model is None:
             return
         if importlib.util.find_spec("websockets") is None:
             log.warning("not here: websockets; calls whose server does not listen are told without words")
@@ -60,8 +66,10 @@ class Sideband:
         silent: dict[str, int] = {}
         while not self._stop.is_set():
             await asyncio.sleep(0.5)
+            with self._faults.contained("transcription"):
+                await self._ask_for_words()
             with self._faults.contained("sideband"):
-                calls = self._recorder.ask(_unheard)
+                calls = self._recorder.ask(_unheard) if self._joins else []
                 silent = {leg: silent.get(leg, 0) + 1 for leg in calls}
                 self._tries = {leg: n for leg, n in self._tries.items() if leg in calls or leg in self._tasks}
                 for leg, looks in silent.items():
@@ -71,6 +79,20 @@ class Sideband:
                         task = asyncio.create_task(self._listen(leg))
                         self._tasks[leg] = task
                         task.add_done_callback(lambda _, leg=leg: self._tasks.pop(leg, None))  # type: ignore[misc]
+
+    async def _ask_for_words(self) -> None:
+        if self._model is None:
+            return
+        silent = self._recorder.ask(lambda book: book.untranscribed())
+        for number in silent:
+            connection = self._sockets.get(number)
+            if number in self._asked or connection is None:
+                continue
+            self._asked.add(number)
+            session = {"type": "realtime", "audio": {"input": {"transcription": {"model": self._model}}}}
+            sending = connection.send(json.dumps({"type": "session.update", "session": session}))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, connection.loop))
+        self._asked &= set(silent)
 
     async def _listen(self, leg: str) -> None:
         with self._faults.contained("sideband connection"):

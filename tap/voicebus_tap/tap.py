@@ -50,7 +50,7 @@ class Tap:
         self.courier = Courier(settings.ingress, settings.event_token, self.outbox, self.faults)
         carrier = Carrier(settings)
         self._asker = Asker(carrier, self.recorder, self.sight, self.faults)
-        self._sideband = Sideband(settings, self.recorder, self.faults)
+        self._sideband = Sideband(settings, self.recorder, self.sockets, self.faults)
         self.guard = Guard(self.journal, self.faults)
         deeds = Deeds(self.recorder, self.sight, self.sockets, carrier, self.streams)
         self.routes = Routes(self, self.guard, deeds)
