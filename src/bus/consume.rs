@@ -12,8 +12,8 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::Bus;
-use crate::crash_point;
+use super::{Bus, subjects};
+use crate::{crash_point, metrics};
 
 /// How long a pull request waits at the server. Measured together with [`HEARTBEAT`]: a frozen
 /// worker costs its partition two stalls of `ack_wait` at most.
@@ -92,7 +92,7 @@ pub async fn run<H: Handler>(
                 next = messages.next() => next,
             };
             match next {
-                Some(Ok(message)) => settle(message, ack_wait, &mut handler).await,
+                Some(Ok(message)) => settle(stream, message, ack_wait, &mut handler).await,
                 Some(Err(error)) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
                     debug!(stream, consumer, "no heartbeat; waiting for the server");
                 }
@@ -128,11 +128,20 @@ async fn open(
         .map_err(|error| error.to_string())
 }
 
-async fn settle<H: Handler>(message: Message, ack_wait: Duration, handler: &mut H) {
+async fn settle<H: Handler>(
+    stream: &'static str,
+    message: Message,
+    ack_wait: Duration,
+    handler: &mut H,
+) {
     let Some(delivery) = read(&message) else {
         warn!(subject = %message.subject, "message without delivery information; left alone");
         return;
     };
+    let (stored_at, is_again) = (delivery.stored_at, delivery.attempt > 1);
+    if !is_again && subjects::is_timer(&delivery.subject) {
+        metrics::timer_fired();
+    }
     let mut work = std::pin::pin!(handler.handle(delivery));
     // Not `interval`, whose first tick is for the next millisecond: every message would wait for it.
     let pause = ack_wait / 2;
@@ -148,8 +157,17 @@ async fn settle<H: Handler>(message: Message, ack_wait: Duration, handler: &mut 
         }
     };
     let answer = match disposition {
-        Disposition::Ack => AckKind::Ack,
-        Disposition::Retry { after } => AckKind::Nak(Some(after)),
+        Disposition::Ack => {
+            metrics::delivery(stream, "done", is_again);
+            // The server's clock may be ahead of ours.
+            let age = (chrono::Utc::now() - stored_at).to_std();
+            metrics::done(stream, age.unwrap_or_default());
+            AckKind::Ack
+        }
+        Disposition::Retry { after } => {
+            metrics::delivery(stream, "retry", is_again);
+            AckKind::Nak(Some(after))
+        }
     };
     // A lost acknowledgement becomes a redelivery, which the handler knows for what it is.
     if let Err(error) = message.ack_with(answer).await {

@@ -30,6 +30,7 @@ impl Bus {
         let subject = subjects::timer(&arm.call, arm.timer);
         let payload = encode_timer(arm.timer)?;
         publish(self.connection().jetstream(), &subject, headers, payload).await?;
+        crate::metrics::timer_armed();
         Ok(())
     }
 }

@@ -69,6 +69,12 @@ impl Egress {
         self.health.clone()
     }
 
+    /// How many commands are being carried out.
+    #[must_use]
+    pub fn in_flight(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.in_flight)
+    }
+
     /// Starts its tasks.
     ///
     /// # Errors
