@@ -18,6 +18,8 @@ from .outbox import Outbox, Waiting
 #: Back-off between tries, in seconds: doubled from the first to the last, with a fifth of chance.
 BACK_OFF_MIN = 0.2
 BACK_OFF_MAX = 5.0
+#: How often the buffer is looked at when it is empty; looking is one comparison.
+LOOK_SECONDS = 0.02
 #: The ingress answers a batch within a second; while NATS is slow it may take longer.
 TIMEOUT = 30.0
 _ANSWER_MAX = 1024 * 1024
@@ -75,14 +77,13 @@ class Courier:
         pause = BACK_OFF_MIN
         while not self._stop.is_set():
             try:
-                batch = self._outbox.peek()
+                batch = self._outbox.peek() if self._outbox.depth()[0] else []
                 if batch:
                     self._deliver(batch)
                 self._well()
                 pause = BACK_OFF_MIN
-                # While there is more, at once; else a look every twentieth of a second.
                 if not batch:
-                    self._stop.wait(0.05)
+                    self._stop.wait(LOOK_SECONDS)
             except Away as away:
                 self._unwell(str(away))
                 self._stop.wait(pause * random.uniform(0.8, 1.2))
@@ -122,18 +123,24 @@ class Courier:
         raise Away(f"it answered {status} {code}".rstrip())
 
     def _exchange(self, method: str, path: str, body: bytes | None, kind: str) -> tuple[int, dict[str, Any]]:
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            headers = self._headers | ({"Content-Type": kind} if body is not None else {})
-            self._connection.request(method, self._base + path, body, headers)
-            reply = self._connection.getresponse()
-            answer = reply.read(_ANSWER_MAX)
-            if reply.will_close:
+        headers = self._headers | ({"Content-Type": kind} if body is not None else {})
+        while True:
+            kept = self._connection is not None
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                self._connection.request(method, self._base + path, body, headers)
+                reply = self._connection.getresponse()
+                answer = reply.read(_ANSWER_MAX)
+                break
+            except (OSError, http.client.HTTPException) as error:
                 self._hang_up()
-        except (OSError, http.client.HTTPException) as error:
+                # A connection that was kept may have been closed at the other end since, which says
+                # nothing about the ingress. Sending twice does no harm: events have ids.
+                if not kept:
+                    raise Away(f"it cannot be reached ({type(error).__name__})") from None
+        if reply.will_close:
             self._hang_up()
-            raise Away(f"it cannot be reached ({type(error).__name__})") from None
         try:
             value = json.loads(answer)
         except ValueError:

@@ -80,7 +80,6 @@ class Journal:
             self._db.execute(
                 "UPDATE asks SET state = 'unknown' WHERE state = 'open' AND run != ?", (self._run,)
             )
-            self._db.execute("DELETE FROM asks WHERE received_at < ?", (now - RETENTION,))
             row = self._db.execute("SELECT value FROM meta WHERE key = 'began_at'").fetchone()
         self._began_at = float(row[0])
 

@@ -80,22 +80,23 @@ class Outbox:
     def store(self, told: Iterable[Told], calls: Iterable[Call], now: float) -> None:
         """Writes events and calls, all or none. Raises ``sqlite3.Error``; then nothing is written."""
         count, size, dropped = 0, 0, 0
-        with self._lock, self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            for one in told:
-                body = self._event(one)
-                if self._bytes + size + len(body) > self._bytes_max:
-                    dropped += 1
-                    continue
-                self._db.execute("INSERT INTO events (call, body) VALUES (?, ?)", (one.call, body))
-                count, size = count + 1, size + len(body)
-            for call in calls:
-                self._db.execute(
-                    "INSERT INTO calls VALUES (?, 0, ?, ?, ?) ON CONFLICT (call) DO UPDATE"
-                    " SET snapshot = excluded.snapshot, open = excluded.open, at = excluded.at",
-                    (call.id, call.snapshot(), int(not call.ended), now),
-                )
-        self._count, self._bytes = self._count + count, self._bytes + size
+        with self._lock:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                for one in told:
+                    body = self._event(one)
+                    if self._bytes + size + len(body) > self._bytes_max:
+                        dropped += 1
+                        continue
+                    self._db.execute("INSERT INTO events (call, body) VALUES (?, ?)", (one.call, body))
+                    count, size = count + 1, size + len(body)
+                for call in calls:
+                    self._db.execute(
+                        "INSERT INTO calls VALUES (?, 0, ?, ?, ?) ON CONFLICT (call) DO UPDATE"
+                        " SET snapshot = excluded.snapshot, open = excluded.open, at = excluded.at",
+                        (call.id, call.snapshot(), int(not call.ended), now),
+                    )
+            self._count, self._bytes = self._count + count, self._bytes + size
         if dropped:
             if self.dropped == 0:
                 log.error("the buffer on disk is full; new events are dropped until the ingress is back")
@@ -118,16 +119,19 @@ class Outbox:
 
     def remove(self, batch: list[Waiting], refused_as: str | None = None) -> None:
         """The ingress has them, or will never take them (``refused_as`` its word for why)."""
-        with self._lock, self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            for one in batch:
+        with self._lock:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                for one in batch:
+                    if refused_as is not None:
+                        row = (one.n, refused_as, one.body)
+                        self._db.execute("INSERT OR IGNORE INTO refused VALUES (?, ?, ?)", row)
+                    self._db.execute("DELETE FROM events WHERE n = ?", (one.n,))
                 if refused_as is not None:
-                    self._db.execute("INSERT OR IGNORE INTO refused VALUES (?, ?, ?)", (one.n, refused_as, one.body))
-                self._db.execute("DELETE FROM events WHERE n = ?", (one.n,))
-            if refused_as is not None:
-                self._db.execute("DELETE FROM refused WHERE n <= (SELECT max(n) FROM refused) - ?", (REFUSED_MAX,))
-        self._count -= len(batch)
-        self._bytes -= sum(len(one.body) for one in batch)
+                    newest = "(SELECT max(n) FROM refused)"
+                    self._db.execute(f"DELETE FROM refused WHERE n <= {newest} - ?", (REFUSED_MAX,))
+            self._count -= len(batch)
+            self._bytes -= sum(len(one.body) for one in batch)
 
     def tidy(self, now: float) -> None:
         """Forgets calls that ended long ago."""

@@ -7,6 +7,7 @@ and is bounded, so a disk that stands still costs memory up to that bound and th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from .outbox import Outbox
 #: How often time is looked at when nothing happens: what is held back for its order comes this much late.
 TICK_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+#: How often what is too old is deleted.
+TIDY_SECONDS = 3600.0
 
 T = TypeVar("T")
 
@@ -61,8 +64,14 @@ class Recorder:
         return [c for c in calls if self.ask(lambda book: book.find(c)) is None and not self._outbox.knows(c)]
 
     def _run(self) -> None:
+        tidy_at = 0.0
         while True:
             stopping = self._stop.is_set()
+            if time.monotonic() >= tidy_at:
+                tidy_at = time.monotonic() + TIDY_SECONDS
+                with self._faults.contained("tidy"):
+                    self._outbox.tidy(now())
+                    self._journal.forget(now())
             seen = self._sight.take(0.0 if stopping else TICK_SECONDS)
             self._write(self._read(seen))
             if stopping and not seen:

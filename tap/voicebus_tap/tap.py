@@ -45,7 +45,6 @@ class Tap:
         at = now()
         self.journal = _opened(settings.data_dir / "intents.db", lambda path: Journal(path, at))
         self.outbox = _opened(settings.data_dir / "events.db", lambda path: Outbox(path, settings.buffer_bytes_max))
-        self.outbox.tidy(at)
         self.recorder = Recorder(self.sight, self.outbox, self.journal, self.faults)
         self.courier = Courier(settings.ingress, settings.event_token, self.outbox, self.faults)
         carrier = Carrier(settings)

@@ -32,14 +32,14 @@ _HEAD = 160
 _numbers = itertools.count(1)
 
 
-def matters(text: object) -> bool:
-    """Whether a frame may tell something: text, and neither audio nor a part of something."""
-    if not isinstance(text, str):
-        return False
-    head = text[:_HEAD]
-    if ".delta\"" in head or "input_audio_buffer.append\"" in head:
-        return False
-    return len(text) <= TEXT_LENGTH_MAX
+def telling(message: object) -> str | None:
+    """The text of a frame that may tell something: neither audio nor a part of something."""
+    if not isinstance(message, (str, bytes)) or len(message) > TEXT_LENGTH_MAX:
+        return None
+    head = message[:_HEAD] if isinstance(message, str) else message[:_HEAD].decode("utf-8", "replace")
+    if '.delta"' in head or 'input_audio_buffer.append"' in head:
+        return None
+    return message if isinstance(message, str) else message.decode("utf-8", "replace")
 
 
 def install(tap: Tap) -> None:
@@ -48,6 +48,15 @@ def install(tap: Tap) -> None:
     original_handshake, original_lost = connection.handshake, connection.connection_lost
     original_recv, original_send = connection.recv, connection.send
     sight, faults, sockets = tap.sight, tap.faults, tap.sockets
+
+    def look(self: Any, message: object, sent: bool) -> None:
+        number = getattr(self, "voicebus_number", None)
+        if number is None:
+            return
+        with faults.contained("websocket frame"):
+            text = telling(message)
+            if text is not None:
+                sight.put(SocketFrame(now(), number, text, sent))
 
     @functools.wraps(original_handshake)
     async def handshake(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -73,18 +82,12 @@ def install(tap: Tap) -> None:
     @functools.wraps(original_recv)
     async def recv(self: Any, *args: Any, **kwargs: Any) -> Any:
         message = await original_recv(self, *args, **kwargs)
-        number = getattr(self, "voicebus_number", None)
-        if number is not None and matters(message):
-            with faults.contained("websocket frame"):
-                sight.put(SocketFrame(now(), number, message, sent=False))
+        look(self, message, sent=False)
         return message
 
     @functools.wraps(original_send)
     async def send(self: Any, message: Any, *args: Any, **kwargs: Any) -> None:
-        number = getattr(self, "voicebus_number", None)
-        if number is not None and matters(message):
-            with faults.contained("websocket frame"):
-                sight.put(SocketFrame(now(), number, message, sent=True))
+        look(self, message, sent=True)
         await original_send(self, message, *args, **kwargs)
 
     @functools.wraps(original_lost)
