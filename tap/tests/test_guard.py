@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_refused(make_site: MakeSite, headers: dict[str, 
     assert site.vendors.creates == 0
 
 
-def test_an_intent_open_at_a_crash_is_unknown_and_stays_so(site: Site) -> None:
+def test_an_intent_open_at_a_crash_is_unknown_and_stays_so(site: Site, bus: Bus) -> None:
     site.vendors.dialling = "hold"
     threading.Thread(target=lambda: pytest.raises(httpx.TransportError, dial, site, "wish-3"), daemon=True).start()
     until(lambda: site.vendors.creates == 1, "nothing was dialled")
@@ -87,6 +87,10 @@ def test_an_intent_open_at_a_crash_is_unknown_and_stays_so(site: Site) -> None:
     assert (again.status_code, again.json()) == (409, {"state": "unknown"})
     assert intent_of(site, "wish-3")["state"] == "unknown"
     assert site.vendors.creates == 1
+    # The carrier knows what became of it.
+    call = next(iter(site.vendors.calls))
+    until(lambda: intent_of(site, "wish-3").get("call_id") == call, lambda: str(intent_of(site, "wish-3")))
+    until(lambda: bus.kinds(call)[:1] == ["state.initiated"], lambda: f"{bus.kinds(call)}")
 
 
 def test_a_call_whose_answer_the_server_lost_is_found_at_the_carrier(site: Site, bus: Bus) -> None:

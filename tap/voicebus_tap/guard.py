@@ -97,7 +97,8 @@ class Guard:
             return None
         digest = hashlib.sha256(body).hexdigest()
         try:
-            known = await self.in_journal(self.journal.open, kind, name, digest, deadline, now())
+            number = number_of(body) if kind is Kind.DIAL else None
+            known = await self.in_journal(self.journal.open, kind, name, digest, number, deadline, now())
         except Exception as error:
             self._faults.note("journal", error)
             text = "the journal cannot be written; nothing was done"
@@ -197,6 +198,15 @@ def read_time(text: str | None) -> float | None:
     # Python 3.10 reads six digits of a second, no more and no less, and no Z.
     micro = (fraction or "").ljust(6, "0")[:6]
     return datetime.fromisoformat(f"{day}T{clock}.{micro}{zone or '+00:00'}").timestamp()
+
+
+def number_of(body: bytes) -> str | None:
+    """The number that a request wants dialled, as the server will give it to Twilio."""
+    try:
+        number = json.loads(body).get("to")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return re.sub(r"[\s()-]", "", number) if isinstance(number, str) else None
 
 
 def call_of(text: str) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import uuid
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,9 +21,9 @@ BODY_MAX = 64 * 1024
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS asks (
-    kind TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, run TEXT NOT NULL, state TEXT NOT NULL,
+    kind TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
     received_at REAL NOT NULL, answered_at REAL, status INTEGER, content_type TEXT, body TEXT,
-    call_id TEXT, repeats INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, id)
+    call_id TEXT, number TEXT, repeats INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, id)
 );
 CREATE INDEX IF NOT EXISTS asks_received ON asks (received_at);
 """
@@ -72,22 +71,26 @@ class Journal:
     def __init__(self, path: Path, now: float) -> None:
         """Opens or begins it. Raises ``sqlite3.Error`` or ``OSError`` where that cannot be done."""
         self._lock = threading.Lock()
-        self._run = uuid.uuid4().hex
         self._db = connect(path)
         with self._lock, self._db:
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('began_at', ?)", (repr(now),))
-            self._db.execute(
-                "UPDATE asks SET state = 'unknown' WHERE state = 'open' AND run != ?", (self._run,)
-            )
+            abandoned = self._db.execute(
+                "SELECT id, number, received_at FROM asks WHERE state = 'open' AND number IS NOT NULL"
+            ).fetchall()
+            self._db.execute("UPDATE asks SET state = 'unknown' WHERE state = 'open'")
             row = self._db.execute("SELECT value FROM meta WHERE key = 'began_at'").fetchone()
+            #: Dials of the process before that were without an answer when it died: intent, number, when.
+            self.abandoned: list[tuple[str, str, float]] = abandoned
         self._began_at = float(row[0])
 
     def complete_since(self, now: float) -> float:
         """No intent seen since then has been forgotten."""
         return max(self._began_at, now - RETENTION)
 
-    def open(self, kind: Kind, name: str, digest: str, deadline: float | None, now: float) -> Ask | Late | None:
+    def open(
+        self, kind: Kind, name: str, digest: str, number: str | None, deadline: float | None, now: float
+    ) -> Ask | Late | None:
         """Writes a first ask down and gives ``None``; gives the row of a repeat, counted."""
         with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -100,8 +103,8 @@ class Journal:
             if deadline is not None and deadline <= now:
                 return Late()
             self._db.execute(
-                "INSERT INTO asks (kind, id, digest, run, state, received_at) VALUES (?, ?, ?, ?, 'open', ?)",
-                (kind.value, name, digest, self._run, now),
+                "INSERT INTO asks (kind, id, digest, number, state, received_at) VALUES (?, ?, ?, ?, 'open', ?)",
+                (kind.value, name, digest, number, now),
             )
         return None
 

@@ -50,7 +50,8 @@ class Exchange:
 
 @dataclass(frozen=True)
 class CarrierDialled:
-    """The server asked Twilio for a call. ``status`` is ``None`` when the answer was lost."""
+    """The server asked Twilio for a call. ``status`` is ``None`` when the answer was lost; ``form`` then
+    has as much as is known."""
 
     at: float
     form: Mapping[str, str]

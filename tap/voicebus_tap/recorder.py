@@ -15,7 +15,7 @@ from .book import Book
 from .call import Call, Paired, Told
 from .containment import Faults
 from .journal import Journal
-from .observation import Observation, Sight, now
+from .observation import CarrierDialled, Intent, Observation, Sight, now
 from .outbox import Outbox
 
 #: How often time is looked at when nothing happens: what is held back for its order comes this much late.
@@ -47,6 +47,9 @@ class Recorder:
             with self._lock, self._faults.contained("book: restore"):
                 outcome.extend(self._book.restore(snapshot, now()))
         self._write(outcome)
+        for intent, number, at in self._journal.abandoned:
+            # As if its answer had been lost, which it was.
+            self._sight.put(CarrierDialled(at, {"To": number}, None, b"", Intent(intent, None)))
         self._thread.start()
 
     def stop(self, wait_seconds: float) -> None:
