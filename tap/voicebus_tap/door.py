@@ -33,8 +33,8 @@ OWN = "/voicebus/"
 DIALS = frozenset({"/call", "/call/meet"})
 #: The server's routes that the vendors call.
 _WATCHED = frozenset({"/webhook", "/voice/incoming", "/voice/status", "/twiml/outbound"})
-_GUARDED_READS = re.compile(r"/(calls|history(/.*)?)/?")
-_GUARDED_WRITES = re.compile(r"/(call(/.*)?|history/.*)")
+#: The server's routes that dial, end calls, or read who called; none of them is called by a vendor.
+_PROTECTED = re.compile(r"/(calls?|history)(/.*)?")
 #: Of a request or an answer, as much is looked at.
 _LOOK_MAX = 256 * 1024
 #: Marks of a proxy: with one of them, a loopback address is the proxy's, not the sender's.
@@ -73,7 +73,7 @@ class Door:
                 await answer(send, *refusal)
             else:
                 await self.tap.guard.dial(self.app, scope, headers, receive, send)
-        elif self.tap.settings.protect and is_protected(method, path) and not self._has_token(headers):
+        elif self.tap.settings.protect and _PROTECTED.fullmatch(path) and not self._has_token(headers):
             await answer(send, 401, {"detail": "this route needs the token"})
         elif path in _WATCHED:
             await self._watched(scope, headers, receive, send)
@@ -174,15 +174,6 @@ def is_control(text: str) -> bool:
     """Whether a frame of a media stream may be its start or stop: told by its first characters."""
     head = text[:64]
     return '"start"' in head or '"stop"' in head
-
-
-def is_protected(method: str, path: str) -> bool:
-    """Whether a route of the server dials or reads calls. The vendors' routes never are."""
-    if method in ("GET", "HEAD"):
-        return _GUARDED_READS.fullmatch(path) is not None
-    if method in ("POST", "DELETE", "PUT", "PATCH"):
-        return _GUARDED_WRITES.fullmatch(path) is not None
-    return False
 
 
 def is_loopback(scope: Scope, headers: Mapping[str, str]) -> bool:
