@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 #: Where the type of a frame stands; OpenAI writes it among the first fields.
 _HEAD = 160
 
-
 _numbers = itertools.count(1)
 
 
