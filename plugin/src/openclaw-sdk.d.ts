@@ -31,3 +31,12 @@ declare module "openclaw/plugin-sdk/system-event-runtime" {
 declare module "openclaw/plugin-sdk/plugin-entry" {
   export function definePluginEntry<T>(entry: T): T;
 }
+
+declare module "openclaw/plugin-sdk/gateway-runtime" {
+  export function addGatewayClientOptions(command: unknown): unknown;
+  export function callGatewayFromCli(
+    method: string,
+    options: Record<string, unknown>,
+    params: Record<string, unknown>,
+  ): Promise<unknown>;
+}

@@ -1,7 +1,11 @@
 import type { NatsConnection } from "@nats-io/nats-core";
 import { connectTo } from "./bus/connection.ts";
 import { Feed } from "./bus/feed.ts";
-import { readLog } from "./bus/log.ts";
+import { readLog, type Stored } from "./bus/log.ts";
+import { Requests } from "./bus/requests.ts";
+import { Briefing } from "./calls/briefing.ts";
+import { Notes } from "./calls/notes.ts";
+import { Notices } from "./calls/notices.ts";
 import { type Counts, Scribe } from "./calls/scribe.ts";
 import { explain } from "./explain.ts";
 import type { Gateway, Logger } from "./gateway.ts";
@@ -10,6 +14,9 @@ import { readSettings, type Settings, secretsOf } from "./settings.ts";
 
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 10_000;
+const HOUR_MS = 3_600_000;
+/** The stream keeps events for 30 days; nothing older can come again. */
+const LEDGER_AGE_MAX_MS = 35 * 24 * HOUR_MS;
 
 export interface ServiceParts {
   config: unknown;
@@ -21,74 +28,128 @@ export interface ServiceParts {
 
 export interface Status {
   state: "starting" | "working" | "waiting" | "stopped";
+  /** Why it waits, and what to do. */
   problem?: string;
   nats: string;
   consumer: string;
+  /** What the server has for this plugin; absent when it cannot be asked. */
   backlog?: { pending: number; unacknowledged: number };
+  /** Events that have come and are not written down yet. */
   inHand: number;
+  /** Notices that no turn of an agent has taken yet. */
+  noticesWaiting: number;
+  contextsSent: number;
   counts: Counts & { unreadable: number };
 }
 
 /** The plugin at work: holds the connection, and begins anew whatever breaks. */
 export class Service {
   readonly settings: Settings;
+  readonly ledger: Ledger;
+  readonly briefing: Briefing;
   readonly #parts: ServiceParts;
-  readonly #ledger: Ledger;
   readonly #scribe: Scribe;
+  readonly #notices: Notices;
+  readonly #notes: Notes;
   readonly #stop = new AbortController();
   #done: Promise<void> = Promise.resolve();
+  #sweeping: NodeJS.Timeout | undefined;
   #connection: NatsConnection | undefined;
   #feed: Feed | undefined;
   #problem: string | undefined;
   #unreadable = 0;
 
   constructor(parts: ServiceParts) {
+    const { gateway, logger } = parts;
+    const settings = readSettings(parts.config, process.env);
+    const ledger = new Ledger(parts.ledgerPath);
     this.#parts = parts;
-    this.settings = readSettings(parts.config, process.env);
-    this.#ledger = new Ledger(parts.ledgerPath);
+    this.settings = settings;
+    this.ledger = ledger;
+    this.#notices = new Notices(gateway, ledger, settings, logger);
+    this.#notes = new Notes(gateway, ledger, settings, logger);
+    this.briefing = new Briefing(gateway, settings, logger, () =>
+      this.#connection ? new Requests(this.#connection) : undefined,
+    );
     this.#scribe = new Scribe({
-      gateway: parts.gateway,
-      ledger: this.#ledger,
-      settings: this.settings,
-      readLog: async (subject, from, upTo) => {
-        if (!this.#feed) throw new Error("the feed is closed");
-        return await readLog(this.#feed.manager, subject, from, upTo);
-      },
-      listeners: [],
-      logger: parts.logger,
+      gateway,
+      ledger,
+      settings,
+      logger,
+      readLog: async (subject, from, upTo) =>
+        await readLog(this.#openFeed().manager, subject, from, upTo),
+      listeners: [
+        async (event, scope) => await this.briefing.hear(event, scope),
+        async (event, scope) => await this.#notes.hear(event, scope),
+        async (event, scope) => await this.#notices.hear(event, scope),
+      ],
     });
   }
 
   start(): void {
+    this.#notices.start();
+    const sweep = () => {
+      this.ledger.prune(Date.now() - LEDGER_AGE_MAX_MS);
+      this.#notes
+        .sweep(Date.now())
+        .catch((error: unknown) => this.#parts.logger.warn(explain(error)));
+    };
+    sweep();
+    this.#sweeping = setInterval(sweep, HOUR_MS);
     this.#done = this.#run();
   }
 
+  /** Finishes what is in hand, and leaves. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    clearInterval(this.#sweeping);
+    this.#notices.stop();
+    this.briefing.stop();
     this.#feed?.stop();
     await this.#done;
     await this.#connection?.drain().catch(() => undefined);
-    this.#ledger.close();
+    this.ledger.close();
+  }
+
+  /** Asks voicebus. Throws a sentence when there is no connection. */
+  requests(): Requests {
+    if (!this.#connection || this.#connection.isClosed()) {
+      throw new Error(`voicebus is not reachable: ${this.#problem ?? "the plugin is starting"}`);
+    }
+    return new Requests(this.#connection);
+  }
+
+  /** All events of a call. */
+  async log(subject: string): Promise<Stored[]> {
+    return await readLog(this.#openFeed().manager, subject, 1, Number.MAX_SAFE_INTEGER);
   }
 
   async status(): Promise<Status> {
-    const feed = this.#feed;
-    const backlog = await feed?.backlog().catch(() => undefined);
+    const backlog = await this.#feed?.backlog().catch(() => undefined);
     return {
-      state: this.#stop.signal.aborted
-        ? "stopped"
-        : this.#problem
-          ? "waiting"
-          : feed
-            ? "working"
-            : "starting",
+      state: this.#state(),
       ...(this.#problem ? { problem: this.#problem } : {}),
       nats: this.settings.nats.url,
       consumer: this.settings.nats.consumer,
       ...(backlog ? { backlog } : {}),
-      inHand: feed?.inHand ?? 0,
+      inHand: this.#feed?.inHand ?? 0,
+      noticesWaiting: this.#notices.waiting,
+      contextsSent: this.briefing.sent,
       counts: { ...this.#scribe.counts, unreadable: this.#unreadable },
     };
+  }
+
+  #state(): Status["state"] {
+    if (this.#stop.signal.aborted) return "stopped";
+    if (this.#problem !== undefined) return "waiting";
+    return this.#feed ? "working" : "starting";
+  }
+
+  #openFeed(): Feed {
+    if (!this.#feed) {
+      throw new Error(`voicebus is not reachable: ${this.#problem ?? "the plugin is starting"}`);
+    }
+    return this.#feed;
   }
 
   async #run(): Promise<void> {
@@ -109,16 +170,16 @@ export class Service {
   }
 
   async #open(): Promise<Feed> {
-    const { settings } = this;
-    this.#connection ??= await connectTo(settings.nats, secretsOf(settings.nats, process.env));
+    const { nats } = this.settings;
+    this.#connection ??= await connectTo(nats, secretsOf(nats, process.env));
     const handle = this.#scribe.handle.bind(this.#scribe);
-    this.#feed = await Feed.open(this.#connection, settings.nats, handle, {
+    this.#feed = await Feed.open(this.#connection, nats, handle, {
       trouble: (error) => this.#trouble(error),
       well: () => this.#well(),
       unreadable: (reason, position) => {
         this.#unreadable += 1;
         this.#parts.logger.error(
-          `event ${position} of the feed cannot be read and is left out: ${reason}`,
+          `voicebus: event ${position} of the feed cannot be read and is left out: ${reason}`,
         );
       },
     });
@@ -134,19 +195,25 @@ export class Service {
   }
 
   #well(): void {
-    if (this.#problem !== undefined) this.#parts.logger.info("voicebus: well again");
-    else this.#parts.logger.info("voicebus: listening to calls");
+    this.#parts.logger.info(
+      this.#problem === undefined ? "voicebus: listening to calls" : "voicebus: well again",
+    );
     this.#problem = undefined;
     this.#parts.health?.clearFailure();
   }
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
   await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
   });
 }

@@ -9,6 +9,8 @@ export const service = {
   call: "voice.svc.calls.get",
   command: "voice.svc.commands.get",
   egress: "voice.svc.egress.status",
+  say: "voice.svc.say",
+  context: "voice.svc.context",
   link: "voice.svc.links.set",
   unlink: "voice.svc.links.remove",
 } as const;

@@ -1,13 +1,12 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { connect } from "@nats-io/transport-node";
 import { jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
 import { readEvent, type VoiceEvent } from "../../src/bus/event.ts";
 import { freePort, Program, reached } from "./process.ts";
 
 const BINARY =
-  process.env["VOICEBUS_BIN"] ??
-  join(import.meta.dirname, "../../../target/debug/voicebus");
+  process.env["VOICEBUS_BIN"] ?? join(import.meta.dirname, "../../../target/debug/voicebus");
 
 /** `voicebus up` with a stand-in for the call server. */
 export class Voicebus {
@@ -140,7 +139,10 @@ export class Voicebus {
       const manager = await jetstreamManager(connection, { checkAPI: false });
       const events: VoiceEvent[] = [];
       const info = await manager.streams.info("VOICE_EVENT");
-      for (let seq = info.state.first_seq; seq <= info.state.last_seq && info.state.messages > 0; ) {
+      for (
+        let seq = info.state.first_seq;
+        seq <= info.state.last_seq && info.state.messages > 0;
+      ) {
         const page = await manager.direct.getBatch("VOICE_EVENT", { seq, batch: 500 });
         for await (const message of page) {
           events.push(readEvent(message.data));
