@@ -69,13 +69,6 @@ export interface Identity {
   name?: string;
 }
 
-const SESSION_KEY = /^agent:([a-z0-9][a-z0-9_-]{0,63}):([a-z0-9:_-]{1,400})$/;
-
-/** The session key's agent, or `undefined` for a key that must not reach the gateway's database. */
-export function agentOf(sessionKey: string): string | undefined {
-  return SESSION_KEY.exec(sessionKey)?.[1];
-}
-
 export class Gateway {
   readonly #runtime: PluginRuntime;
 
@@ -101,19 +94,23 @@ export class Gateway {
   }
 
   /**
-   * Writes messages at the end of a conversation, all or none; those that are there already stay
-   * as they are. Resolves when they are on disk.
+   * Writes messages at the end of a conversation; those whose key is there already stay as they
+   * are. Resolves when they are on disk.
    */
   async append(scope: SessionScope, sessionId: string, messages: Message[]): Promise<void> {
     const target = { ...scope, sessionId };
-    await appendSessionTranscriptMessagesByIdentity({
-      ...target,
-      messages: messages.map((message) => ({
-        message: transcriptMessage(message),
-        idempotencyLookup: "scan" as const,
-        now: message.at,
-      })),
-    });
+    try {
+      await appendAll(target, messages);
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+      // One of the keys is there with another text (a second leg, changed settings): what was
+      // written first stays, and the others must not suffer.
+      for (const message of messages) {
+        await appendAll(target, [message]).catch((cause: unknown) => {
+          if (!isConflict(cause)) throw cause;
+        });
+      }
+    }
     await publishSessionTranscriptUpdateByIdentity(target);
   }
 
@@ -157,6 +154,26 @@ export class Gateway {
   identity(agentId: string): Identity | undefined {
     return this.#runtime.agent.resolveAgentIdentity(this.#runtime.config.current(), agentId);
   }
+}
+
+/** All or none. */
+async function appendAll(
+  target: SessionScope & { sessionId: string },
+  messages: Message[],
+): Promise<void> {
+  await appendSessionTranscriptMessagesByIdentity({
+    ...target,
+    messages: messages.map((message) => ({
+      message: transcriptMessage(message),
+      idempotencyLookup: "scan" as const,
+      now: message.at,
+    })),
+  });
+}
+
+/** The gateway has no code for this, only words. */
+function isConflict(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("conflicts with the admitted message");
 }
 
 function transcriptMessage(message: Message): Record<string, unknown> {

@@ -36,6 +36,8 @@ export interface Status {
   backlog?: { pending: number; unacknowledged: number };
   /** Events that have come and are not written down yet. */
   inHand: number;
+  /** Calls that cannot be written at the moment; the log says why. */
+  failing: number;
   /** Notices that no turn of an agent has taken yet. */
   noticesWaiting: number;
   contextsSent: number;
@@ -133,6 +135,7 @@ export class Service {
       consumer: this.settings.nats.consumer,
       ...(backlog ? { backlog } : {}),
       inHand: this.#feed?.inHand ?? 0,
+      failing: this.#scribe.failing,
       noticesWaiting: this.#notices.waiting,
       contextsSent: this.briefing.sent,
       counts: { ...this.#scribe.counts, unreadable: this.#unreadable },

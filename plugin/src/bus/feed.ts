@@ -26,7 +26,10 @@ const ACK_WAIT_MS = 10_000;
 /** How often the server is told that an event is still being worked on. */
 const WORKING_EVERY_MS = 3_000;
 
-/** What becomes of the events of one call: resolves when their effects are on disk. */
+/**
+ * What becomes of the events of one call: resolves when their effects are on disk; rejects, having
+ * said why, when they shall come again.
+ */
 export type Handler = (subject: string, batch: Stored[]) => Promise<void>;
 
 export interface FeedReport {
@@ -66,9 +69,8 @@ export class Feed {
           batch.map((item) => item.stored),
         );
         for (const { message } of batch) message.ack();
-      } catch (error) {
-        // Left alone: the server delivers them again after the ack wait.
-        report.trouble(error);
+      } catch {
+        // Left alone: the server delivers them again after the ack wait. The handler has said why.
       } finally {
         for (const { message } of batch) this.#inHand.delete(message);
       }

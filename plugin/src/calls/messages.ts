@@ -13,7 +13,8 @@ export function liveMessages(event: VoiceEvent, manner: Manner): Message[] {
   if (command) return commandMessages(event, manner);
   if (!call) return [];
   const messages: Message[] = [];
-  if (event.sequence === 1) messages.push(beginning(call, event.at, manner));
+  // The second leg of a call was announced with the first.
+  if (event.sequence === 1 && !call.other_leg) messages.push(beginning(call, event.at, manner));
   if (transcript) messages.push(utterance(transcript, event, call, manner));
   if (event.what === "state.ended" || event.what === "state.failed") {
     messages.push(end(call, event.at, manner));
@@ -39,6 +40,7 @@ export function wholeCall(
   const { call, conversation } = event.data;
   if (!call || !conversation) return [];
   const holes = new Map(conversation.holes.map((hole) => [hole.after ?? 0, hole]));
+  if (conversation.utterances.length === 0 && call.other_leg) return [];
   const messages = [beginning(call, Date.parse(call.initiated_at ?? "") || event.at, manner)];
   const gap = (after: number) => {
     const hole = holes.get(after);

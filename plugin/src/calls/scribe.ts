@@ -1,8 +1,10 @@
 import type { VoiceEvent } from "../bus/event.ts";
 import type { Stored } from "../bus/log.ts";
-import { agentOf, type Gateway, type Logger, type Message, type SessionScope } from "../gateway.ts";
+import { explain } from "../explain.ts";
+import type { Gateway, Logger, Message, SessionScope } from "../gateway.ts";
 import type { Ledger, Progress } from "../ledger.ts";
 import { Serial } from "../serial.ts";
+import { agentOf } from "../session-key.ts";
 import type { Settings } from "../settings.ts";
 import { commandMessages, liveMessages, movedAway, wholeCall } from "./messages.ts";
 import { shownNumber } from "./words.ts";
@@ -13,8 +15,8 @@ export type ReadLog = (subject: string, from: number, upTo: number) => Promise<S
 /** Told of each event after it is written down. Must be idempotent: it may be told again. */
 export type Listener = (event: VoiceEvent, scope: SessionScope) => Promise<void>;
 
-/** How often writing is tried again, ten seconds apart, before a call is given up for the others. */
-const ATTEMPTS_MAX = 30;
+/** How long a call that cannot be written is tried again before it is given up for the others. */
+const FAILING_MAX_MS = 5 * 60_000;
 
 export interface Counts {
   written: number;
@@ -31,7 +33,7 @@ export interface Counts {
 export class Scribe {
   readonly counts: Counts = { written: 0, repeated: 0, refetched: 0, parked: 0 };
   readonly #sessions = new Serial();
-  readonly #attempts = new Map<string, number>();
+  readonly #failingSince = new Map<string, number>();
   #wroteAt = 0;
   readonly #gateway: Gateway;
   readonly #ledger: Ledger;
@@ -59,15 +61,16 @@ export class Scribe {
   /** Resolves when the batch is on disk; throws when it shall be delivered again. */
   async handle(subject: string, batch: Stored[]): Promise<void> {
     const before = this.#ledger.progress(subject);
-    const events = await this.#complete(subject, batch, before);
-    const last = events.at(-1);
-    if (!last) return;
+    let last: Stored | undefined;
     try {
+      const events = await this.#complete(subject, batch, before);
+      last = events.at(-1);
+      if (!last) return;
       await this.#write(events.map(({ event }) => event));
-      this.#attempts.delete(subject);
+      this.#failingSince.delete(subject);
       this.#wroteAt = Date.now();
     } catch (error) {
-      if (!this.#isHopeless(subject)) throw error;
+      if (!this.#isHopeless(subject, error) || !last) throw error;
       this.#park(subject, last.event.sequence, error);
     }
     this.#ledger.advance(subject, { sequence: last.event.sequence, position: last.position });
@@ -85,6 +88,9 @@ export class Scribe {
     const last = Math.max(...bySequence.keys());
     if (last - before.sequence > bySequence.size) {
       const log = await this.#readLog(subject, before.position + 1, last);
+      // A copy of the stream that lags behind must not look like events that are gone for ever.
+      if (log.at(-1)?.event.sequence !== last)
+        throw new Error("the stream cannot be read back yet");
       for (const stored of log) {
         if (stored.event.sequence <= before.sequence) continue;
         if (!bySequence.has(stored.event.sequence)) this.counts.refetched += 1;
@@ -159,17 +165,29 @@ export class Scribe {
     this.counts.written += messages.length;
   }
 
-  /** Whether one call fails again and again while others are written. */
-  #isHopeless(subject: string): boolean {
-    const attempts = (this.#attempts.get(subject) ?? 0) + 1;
-    this.#attempts.set(subject, attempts);
-    return attempts >= ATTEMPTS_MAX && Date.now() - this.#wroteAt < 60_000;
+  /** Calls that cannot be written at the moment. */
+  get failing(): number {
+    return this.#failingSince.size;
+  }
+
+  /** Whether one call has failed for long while others are written. */
+  #isHopeless(subject: string, error: unknown): boolean {
+    const now = Date.now();
+    const since = this.#failingSince.get(subject);
+    if (since === undefined) {
+      this.#failingSince.set(subject, now);
+      this.#logger.warn(
+        `voicebus: call ${subject} cannot be written down, and is tried again: ${explain(error)}`,
+      );
+      return false;
+    }
+    return now - since > FAILING_MAX_MS && now - this.#wroteAt < 60_000;
   }
 
   #park(subject: string, sequence: number, error: unknown): void {
-    this.#attempts.delete(subject);
+    this.#failingSince.delete(subject);
     this.counts.parked += 1;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = explain(error);
     this.#ledger.remember("parked", `${subject}:${sequence}`, reason);
     this.#logger.error(
       `call ${subject} could not be written down up to event ${sequence}, and is given up: ${reason}`,

@@ -2,7 +2,7 @@ import type { Command } from "../bus/event.ts";
 import { intentOf } from "../bus/requests.ts";
 import { shownNumber } from "../calls/words.ts";
 import { type Dialled, whyNot } from "../dialling.ts";
-import { agentOf } from "../gateway.ts";
+import { agentOf } from "../session-key.ts";
 import { type Answer, type Asker, type Bench, numberOf, type Tool, textOf } from "./tool.ts";
 
 const KIND = "dial";

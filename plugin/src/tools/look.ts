@@ -2,7 +2,7 @@ import type { Call, Utterance } from "../bus/event.ts";
 import { NobodyAnswers, Refused } from "../bus/requests.ts";
 import { isId } from "../bus/subjects.ts";
 import { duration, indented, lengthOf, parties, shownNumber, speakerOf } from "../calls/words.ts";
-import { agentOf } from "../gateway.ts";
+import { agentOf } from "../session-key.ts";
 import { sessionOf } from "./call.ts";
 import { type Answer, type Bench, numberOf, type Tool, textOf } from "./tool.ts";
 
