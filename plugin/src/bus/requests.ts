@@ -50,14 +50,6 @@ export class Requests {
     return await this.#found<Command>(service.command, { id });
   }
 
-  async link(number: string, session: string): Promise<void> {
-    await this.ask(service.link, { number, session });
-  }
-
-  async unlink(number: string): Promise<void> {
-    await this.ask(service.unlink, { number });
-  }
-
   async egress(): Promise<{ voice_server: string }> {
     return await this.ask(service.egress, {});
   }
@@ -67,7 +59,7 @@ export class Requests {
    * with an id that was stored before is not carried out again: its outcome is asked for.
    */
   async command(
-    verb: "dial" | "hangup" | "say",
+    verb: "dial" | "hangup" | "link" | "unlink",
     key: string,
     id: string,
     body: object,
@@ -102,16 +94,6 @@ export class Requests {
       // The same id is stored once, so that an answer that was lost may be asked for again.
       retries: 2,
     });
-  }
-
-  /** Whether any of voicebus's services has an endpoint there. */
-  async offers(subject: string): Promise<boolean> {
-    const answers = await this.#connection.requestMany("$SRV.INFO", undefined, { maxWait: 1_000 });
-    for await (const answer of answers) {
-      const info = answer.json<{ endpoints?: { subject: string }[] }>();
-      if (info.endpoints?.some((endpoint) => endpoint.subject === subject)) return true;
-    }
-    return false;
   }
 
   async ask<A>(subject: string, query: object, timeout = ANSWER_TIMEOUT_MS): Promise<A> {

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Call, conversationOf, type VoiceEvent } from "../bus/event.ts";
 import type { Requests } from "../bus/requests.ts";
-import { command, service } from "../bus/subjects.ts";
+import { command } from "../bus/subjects.ts";
 import { explain } from "../explain.ts";
 import type { Gateway, Logger, SessionScope } from "../gateway.ts";
 import type { Settings } from "../settings.ts";
@@ -17,8 +17,6 @@ import {
 
 /** A call that began longer ago is not briefed any more: its events are a backlog. */
 const FRESH_MS = 60_000;
-/** How long it is believed that voicebus takes contexts, or does not. */
-const BELIEF_MS = 60_000;
 const TURNS_MAX = 20;
 
 interface Briefed {
@@ -41,7 +39,6 @@ export class Briefing {
   readonly #logger: Logger;
   readonly #requests: () => Requests | undefined;
   readonly #calls = new Map<string, Briefed>();
-  #belief: { takes: boolean; at: number } | undefined;
 
   constructor(
     gateway: Gateway,
@@ -101,7 +98,7 @@ export class Briefing {
 
   async #send(briefed: Briefed): Promise<void> {
     const requests = this.#requests();
-    if (!requests || !(await this.#takesContexts(requests))) return;
+    if (!requests) return;
     const text = await this.#compile(briefed, requests);
     if (text === "" || text === briefed.sent || !this.#calls.has(briefed.call.id)) return;
     const { call, scope } = briefed;
@@ -109,21 +106,12 @@ export class Briefing {
     const id = `ctx-${call.id}-${revision}`.slice(0, 128);
     await requests.store(command("context", call.id), id, {
       id,
-      call: call.id,
       session: scope.sessionKey,
       context: { text, revision, tokens: tokensOf(text) },
     });
     briefed.revision = revision;
     briefed.sent = text;
     this.sent += 1;
-  }
-
-  /** An older voicebus would put the command into its dead letters. */
-  async #takesContexts(requests: Requests): Promise<boolean> {
-    if (!this.#belief || Date.now() - this.#belief.at > BELIEF_MS) {
-      this.#belief = { takes: await requests.offers(service.context), at: Date.now() };
-    }
-    return this.#belief.takes;
   }
 
   async #compile(briefed: Briefed, requests: Requests): Promise<string> {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { explain } from "../explain.ts";
 import type { Service } from "../service.ts";
 import { link, voiceCalls } from "../tools/look.ts";
@@ -28,13 +29,18 @@ export const methods: Method[] = [
     name: "voicebus.link",
     scope: "operator.write",
     run: async (service, params) =>
-      await link(benchOf(service), numberOf(params, "number"), textOf(params, "session")),
+      await link(
+        benchOf(service),
+        `oc-${randomUUID()}`,
+        numberOf(params, "number"),
+        textOf(params, "session") ?? "",
+      ),
   },
   {
     name: "voicebus.unlink",
     scope: "operator.write",
     run: async (service, params) =>
-      await link(benchOf(service), numberOf(params, "number"), undefined),
+      await link(benchOf(service), `oc-${randomUUID()}`, numberOf(params, "number"), undefined),
   },
 ];
 

@@ -1,10 +1,13 @@
 import type { Call, Utterance } from "../bus/event.ts";
-import { NobodyAnswers, Refused } from "../bus/requests.ts";
+import { intentOf } from "../bus/requests.ts";
 import { isId } from "../bus/subjects.ts";
 import { duration, indented, lengthOf, parties, shownNumber, speakerOf } from "../calls/words.ts";
 import { agentOf } from "../session-key.ts";
 import { sessionOf } from "./call.ts";
 import { type Answer, type Bench, numberOf, type Tool, textOf } from "./tool.ts";
+
+/** How long the outcome of a link is waited for. */
+const WAIT_MS = 10_000;
 
 export const voiceCalls: Tool = {
   name: "voice_calls",
@@ -83,13 +86,20 @@ export const voiceLink: Tool = {
   },
   async run(bench, asker, params) {
     const session = textOf(params, "session") ?? sessionOf(asker);
-    return await link(bench, numberOf(params, "number"), params["unlink"] ? undefined : session);
+    const id = intentOf(asker.sessionKey ?? "", asker.toolCallId);
+    return await link(
+      bench,
+      id,
+      numberOf(params, "number"),
+      params["unlink"] ? undefined : session,
+    );
   },
 };
 
-/** Links a number to a session, or undoes it. */
+/** Links a number to a session, or undoes it, as a command with an id. */
 export async function link(
   bench: Bench,
+  id: string,
   number: string,
   session: string | undefined,
 ): Promise<Answer> {
@@ -100,15 +110,18 @@ export async function link(
   if (session !== undefined && agentOf(session) === undefined) {
     return refused("That is no session key such as agent:main:main.");
   }
-  try {
-    if (session === undefined) await bench.requests().unlink(number);
-    else await bench.requests().link(number, session);
-  } catch (error) {
-    if (error instanceof NobodyAnswers) {
-      return refused("Not done: this voicebus cannot link numbers to sessions.");
-    }
-    if (error instanceof Refused) return refused(`Not done: ${error.message}.`);
-    throw error;
+  const outcome = await bench
+    .requests()
+    .command(
+      session === undefined ? "unlink" : "link",
+      id,
+      id,
+      { number, ...(session === undefined ? {} : { session }) },
+      WAIT_MS,
+    );
+  if (!outcome) return refused("It is not done yet: no egress of voicebus has answered.");
+  if (outcome.status !== "confirmed") {
+    return refused(`Not done: ${outcome.reason ?? outcome.status}.`);
   }
   const text =
     session === undefined
