@@ -19,10 +19,12 @@ export class TestGateway {
     this.#config = config;
   }
 
-  static async start(
+  /** Writes the configuration of a gateway; `up` starts it. */
+  static async prepare(
     dir: string,
     plugin: Record<string, unknown>,
-    more: Record<string, unknown> = {},
+    more: Record<string, unknown>,
+    loaded: boolean,
   ): Promise<TestGateway> {
     const port = await freePort();
     const gateway = new TestGateway(dir, port, {
@@ -35,7 +37,7 @@ export class TestGateway {
       discovery: { mdns: { mode: "off" } },
       update: { checkOnStart: false },
       plugins: {
-        load: { paths: [PLUGIN] },
+        ...(loaded ? { load: { paths: [PLUGIN] } } : {}),
         allow: ["voicebus", "memory-core"],
         entries: { voicebus: { enabled: true, config: plugin } },
       },
@@ -46,7 +48,6 @@ export class TestGateway {
     });
     mkdirSync(join(dir, "home"), { recursive: true });
     gateway.configure({});
-    await gateway.up();
     return gateway;
   }
 

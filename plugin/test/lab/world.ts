@@ -19,6 +19,8 @@ export interface Wish {
   plugin?: Record<string, unknown>;
   /** More of the gateway's configuration. */
   gateway?: Record<string, unknown>;
+  /** The plugin will be installed: the gateway is not started, and has no load path. */
+  installed?: boolean;
   /** More arguments of `voicebus up`. */
   up?: string[];
 }
@@ -28,11 +30,13 @@ export async function inWorld(wish: Wish, use: (world: World) => Promise<void>):
   const dir = mkdtempSync(join(tmpdir(), "voicebus-plugin-"));
   try {
     const voicebus = await Voicebus.start(join(dir, "voicebus"), wish.up ?? []);
-    const gateway = await TestGateway.start(
+    const gateway = await TestGateway.prepare(
       join(dir, "gateway"),
       { nats: { url: voicebus.nats, passwordFile: voicebus.credentials }, ...wish.plugin },
-      wish.gateway,
+      wish.gateway ?? {},
+      !wish.installed,
     );
+    if (!wish.installed) await gateway.up();
     await use({ dir, voicebus, gateway });
     await endAll();
     rmSync(dir, { recursive: true, force: true });
