@@ -69,6 +69,15 @@ export interface Identity {
   name?: string;
 }
 
+/** More new messages than these are a backlog: who looks at the session reads it again. */
+const SHOWN_MAX = 10;
+
+interface Appended {
+  appended: boolean;
+  messageId: string;
+  message: unknown;
+}
+
 export class Gateway {
   readonly #runtime: PluginRuntime;
 
@@ -99,19 +108,25 @@ export class Gateway {
    */
   async append(scope: SessionScope, sessionId: string, messages: Message[]): Promise<void> {
     const target = { ...scope, sessionId };
+    const appended: Appended[] = [];
     try {
-      await appendAll(target, messages);
+      appended.push(...(await appendAll(target, messages)));
     } catch (error) {
       if (!isConflict(error)) throw error;
       // One of the keys is there with another text (a second leg, changed settings): what was
       // written first stays, and the others must not suffer.
       for (const message of messages) {
-        await appendAll(target, [message]).catch((cause: unknown) => {
+        try {
+          appended.push(...(await appendAll(target, [message])));
+        } catch (cause) {
           if (!isConflict(cause)) throw cause;
-        });
+        }
       }
     }
-    await publishSessionTranscriptUpdateByIdentity(target);
+    await show(
+      target,
+      appended.filter((result) => result.appended),
+    );
   }
 
   /** The newest messages of a session, oldest first. */
@@ -160,8 +175,8 @@ export class Gateway {
 async function appendAll(
   target: SessionScope & { sessionId: string },
   messages: Message[],
-): Promise<void> {
-  await appendSessionTranscriptMessagesByIdentity({
+): Promise<Appended[]> {
+  return await appendSessionTranscriptMessagesByIdentity({
     ...target,
     messages: messages.map((message) => ({
       message: transcriptMessage(message),
@@ -169,6 +184,20 @@ async function appendAll(
       now: message.at,
     })),
   });
+}
+
+/** Shows new messages to whoever looks at the session. */
+async function show(
+  target: SessionScope & { sessionId: string },
+  appended: Appended[],
+): Promise<void> {
+  if (appended.length > SHOWN_MAX) {
+    await publishSessionTranscriptUpdateByIdentity(target);
+    return;
+  }
+  for (const { message, messageId } of appended) {
+    await publishSessionTranscriptUpdateByIdentity({ ...target, update: { message, messageId } });
+  }
 }
 
 /** The gateway has no code for this, only words. */

@@ -14,8 +14,10 @@ declare module "openclaw/plugin-sdk/session-transcript-runtime" {
         now: number;
       }[];
     },
-  ): Promise<{ appended: boolean; messageId: string }[]>;
-  export function publishSessionTranscriptUpdateByIdentity(target: Target): Promise<void>;
+  ): Promise<{ appended: boolean; messageId: string; message: unknown }[]>;
+  export function publishSessionTranscriptUpdateByIdentity(
+    target: Target & { update?: { message: unknown; messageId: string } },
+  ): Promise<void>;
   export function readVisibleSessionTranscriptMessageEntries(
     target: Target,
   ): Promise<{ message: { role: string; content: unknown } }[]>;

@@ -33,6 +33,20 @@ test("people see how it is, on the command line, over HTTP and by a method", asy
   });
 });
 
+test("who looks at a session sees what is said at once", async () => {
+  await inWorld({}, async ({ voicebus, gateway }) => {
+    const say = async (event: Record<string, unknown>) =>
+      await voicebus.post({ callId: "rtc_w1", timestamp: new Date().toISOString(), ...event });
+    const watch = await gateway.watch("agent:main:voice:12015550142");
+    const seen = watch.until("a word for those who watch");
+    await say({ eventType: "call_started", phoneNumber: "+12015550142" });
+    const content = "a word for those who watch";
+    await say({ eventType: "transcript_update", data: { speaker: "user", content } });
+    await seen;
+    watch.close();
+  });
+});
+
 test("a wrong password is said in one sentence, and a right one is taken without a restart", async () => {
   await inWorld({}, async (world) => {
     const { gateway, dir, voicebus } = world;

@@ -137,48 +137,22 @@ export class TestGateway {
 
   /** Asks over the gateway's WebSocket, as its own user interface does. */
   async rpc<T = Record<string, unknown>>(method: string, params: object = {}): Promise<T> {
-    const socket = new WebSocket(`ws://127.0.0.1:${this.port}`);
+    const socket = await GatewaySocket.open(this.port);
     try {
-      return await new Promise<T>((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`${method}: no answer`)), 30_000);
-        const settle = (act: () => void) => {
-          clearTimeout(timer);
-          act();
-        };
-        socket.onerror = () => settle(() => reject(new Error(`${method}: no connection`)));
-        socket.onclose = () => settle(() => reject(new Error(`${method}: closed`)));
-        const send = (id: string, name: string, body: object) =>
-          socket.send(JSON.stringify({ type: "req", id, method: name, params: body }));
-        socket.onmessage = ({ data }) => {
-          const frame = JSON.parse(String(data));
-          if (frame.type === "event" && frame.event === "connect.challenge") {
-            send("connect", "connect", {
-              minProtocol: 4,
-              maxProtocol: 4,
-              client: {
-                id: "gateway-client",
-                version: "0.0.1",
-                platform: "linux",
-                mode: "backend",
-              },
-              role: "operator",
-              scopes: ["operator.read", "operator.write", "operator.admin"],
-              caps: [],
-              auth: { token: TOKEN },
-            });
-          } else if (frame.type === "res" && !frame.ok) {
-            settle(() => reject(new Error(`${method}: ${JSON.stringify(frame.error)}`)));
-          } else if (frame.type === "res" && frame.id === "connect") {
-            send("ask", method, params);
-          } else if (frame.type === "res") {
-            settle(() => resolve(frame.payload));
-          }
-        };
-      });
+      return (await socket.ask(method, params)) as T;
     } finally {
-      socket.onclose = null;
       socket.close();
     }
+  }
+
+  /** Watches the messages of a session, as the user interface does. */
+  async watch(key: string): Promise<{ until(text: string): Promise<void>; close(): void }> {
+    const socket = await GatewaySocket.open(this.port);
+    await socket.ask("sessions.messages.subscribe", { key });
+    return {
+      until: async (text) => await socket.event((frame) => frame.includes(text)),
+      close: () => socket.close(),
+    };
   }
 
   /** Runs one of an agent's tools. */
@@ -225,4 +199,88 @@ function textOf(content: unknown): string {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return "";
   return content.map((part) => part?.text ?? "").join("\n");
+}
+
+/** A connection to the gateway with an operator's rights. */
+class GatewaySocket {
+  readonly #socket: WebSocket;
+  readonly #answers = new Map<string, (frame: Frame) => void>();
+  readonly #watchers = new Set<(text: string) => void>();
+  #asked = 0;
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket;
+  }
+
+  static async open(port: number): Promise<GatewaySocket> {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}`);
+    const it = new GatewaySocket(socket);
+    const challenged = it.event((text) => text.includes("connect.challenge"));
+    const failed = new Promise<never>((_, reject) => {
+      socket.onerror = () => reject(new Error("no connection to the gateway"));
+      socket.onclose = () => {
+        const gone = { ok: false, error: "the gateway is gone" };
+        for (const answer of it.#answers.values()) answer(gone);
+        reject(new Error("no connection to the gateway"));
+      };
+    });
+    failed.catch(() => undefined);
+    socket.onmessage = ({ data }) => it.#take(String(data));
+    await Promise.race([challenged, failed]);
+    await it.ask("connect", {
+      minProtocol: 4,
+      maxProtocol: 4,
+      client: { id: "gateway-client", version: "0.0.1", platform: "linux", mode: "backend" },
+      role: "operator",
+      scopes: ["operator.read", "operator.write", "operator.admin"],
+      caps: [],
+      auth: { token: TOKEN },
+    });
+    return it;
+  }
+
+  async ask(method: string, params: object): Promise<unknown> {
+    this.#asked += 1;
+    const id = String(this.#asked);
+    const frame = await new Promise<Frame>((resolve) => {
+      const timer = setTimeout(() => resolve({ ok: false, error: "no answer" }), 30_000);
+      this.#answers.set(id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      this.#socket.send(JSON.stringify({ type: "req", id, method, params }));
+    });
+    this.#answers.delete(id);
+    if (!frame.ok) throw new Error(`${method}: ${JSON.stringify(frame.error)}`);
+    return frame.payload;
+  }
+
+  /** Waits for an event of the gateway. */
+  async event(is: (text: string) => boolean): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const watcher = (text: string) => {
+        if (!is(text)) return;
+        this.#watchers.delete(watcher);
+        resolve();
+      };
+      this.#watchers.add(watcher);
+    });
+  }
+
+  close(): void {
+    this.#socket.onclose = null;
+    this.#socket.close();
+  }
+
+  #take(text: string): void {
+    const frame = JSON.parse(text) as Frame & { type: string; id: string };
+    if (frame.type === "res") this.#answers.get(frame.id)?.(frame);
+    else for (const watcher of [...this.#watchers]) watcher(text);
+  }
+}
+
+interface Frame {
+  ok: boolean;
+  payload?: unknown;
+  error?: unknown;
 }
