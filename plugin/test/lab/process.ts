@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 
 /** Waits until a condition holds, and says what it waited for when it does not. */
@@ -45,7 +45,7 @@ export class Program {
   constructor(command: string, args: string[], log: string, env: NodeJS.ProcessEnv = process.env) {
     this.log = log;
     const out = openSync(log, "a");
-    // A group of its own, so that all of it can be killed.
+    // A group of its own, so that a signal for the tests does not reach it.
     this.#child = spawn(command, args, { stdio: ["ignore", out, out], env, detached: true });
     closeSync(out);
     running.add(this);
@@ -70,16 +70,23 @@ export class Program {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Kills it with all its children, at once. */
-  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    if (!this.isOver) {
+  /** Kills it at once, with all that it has started. */
+  async kill(): Promise<void> {
+    this.killNow();
+    await this.#exited;
+  }
+
+  /** The same, for those who cannot wait. */
+  killNow(): void {
+    if (this.isOver) return;
+    // The children in groups of their own too: a gateway has some that outlive it.
+    for (const pid of [this.pid, ...descendants(this.pid)]) {
       try {
-        process.kill(-this.pid, signal);
+        process.kill(pid, "SIGKILL");
       } catch {
         // It has just gone.
       }
     }
-    await this.#exited;
   }
 
   /** Asks it to leave, and waits for it. */
@@ -95,6 +102,31 @@ export class Program {
   output(): string {
     return readFileSync(this.log, "utf8");
   }
+}
+
+function descendants(of: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const entry of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const stat = readFileSync(`/proc/${entry}/stat`, "utf8");
+      const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+      children.set(parent, [...(children.get(parent) ?? []), Number(entry)]);
+    } catch {
+      // It has just gone.
+    }
+  }
+  const found = children.get(of) ?? [];
+  // Grows while it is gone through.
+  for (const pid of found) found.push(...(children.get(pid) ?? []));
+  return found;
+}
+
+// Whoever ends the tests ends what they have started.
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    for (const program of running) program.killNow();
+    process.exit(1);
+  });
 }
 
 /** Ends whatever still runs. */
