@@ -1,6 +1,8 @@
 //! Where the parts meet: roles are built from the configuration, started under one supervisor, and
 //! stopped in order.
 
+mod measure;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,9 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::bus::canary::Canaries;
+use crate::bus::server::Complaints;
 use crate::bus::subjects::Subjects;
 use crate::bus::{self, Bus, Connection, streams};
 use crate::config::{Config, SpoolDir};
@@ -31,12 +36,16 @@ const FLUSH_GRACE: Duration = Duration::from_secs(2);
 /// starts the roles together needs no order then.
 const NATS_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often the nats-server of `up` is told how its streams are.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+
 /// Roles under one supervisor.
 pub struct App {
     config: Arc<Config>,
     tasks: Supervisor,
     readiness: Readiness,
     connections: Vec<Connection>,
+    canaries: Vec<Canaries>,
 }
 
 impl App {
@@ -49,6 +58,7 @@ impl App {
             tasks: Supervisor::new(stop),
             readiness: Readiness::default(),
             connections: Vec::new(),
+            canaries: Vec::new(),
         }
     }
 
@@ -67,6 +77,27 @@ impl App {
         self.tasks.critical(name, task);
     }
 
+    /// Tells a nats-server of ours when streams of the roles so far take nothing; a task.
+    pub fn complain_to(
+        &self,
+        complaints: Complaints,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        let (canaries, stop) = (self.canaries.clone(), self.tasks.stop_token());
+        async move {
+            loop {
+                let silent: Vec<_> = canaries.iter().flat_map(Canaries::silent).collect();
+                complaints.say(
+                    (!silent.is_empty())
+                        .then(|| format!("no acknowledgement from {}", silent.join(", "))),
+                );
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(COMPLAINT_PAUSE) => {}
+                }
+            }
+        }
+    }
+
     /// Starts a router.
     ///
     /// # Errors
@@ -77,7 +108,9 @@ impl App {
         let router = Router::build(bus, self.config.policy.clone())
             .await
             .context("router cannot start")?;
-        let view = router.view();
+        let (view, counters) = (router.view(), router.counters());
+        self.readiness
+            .measure(move |scrape| measure::router(scrape, &counters));
         self.readiness.require("router", move || {
             if view.is_ready() {
                 Ok(())
@@ -107,6 +140,10 @@ impl App {
         let egress = Egress::build(bus, server, &self.config.policy)
             .await
             .context("egress cannot start")?;
+        let (health, in_flight) = (egress.health(), egress.in_flight());
+        self.readiness.measure(move |scrape| {
+            measure::egress(scrape, &health, in_flight.load(Ordering::Relaxed));
+        });
         egress
             .start(&mut self.tasks)
             .await
@@ -139,6 +176,9 @@ impl App {
             layout_is_remembered,
         };
         let (ingress, committer) = Ingress::new(bus, settings, options, self.tasks.stop_token());
+        let (counters, gauge) = (ingress.counters(), ingress.gauge());
+        self.readiness
+            .measure(move |scrape| measure::ingress(scrape, &counters, &gauge));
         let gauge = ingress.gauge();
         self.readiness
             .require("spool", move || match gauge.stalled() {
@@ -151,7 +191,7 @@ impl App {
                 }
             });
         self.tasks.critical("committer", committer.run());
-        let routes = ingress::routes(ingress).merge(operations::routes(self.readiness()));
+        let routes = ingress::routes(ingress).merge(self.operations());
         self.serve("ingress", listener, routes);
         Ok(())
     }
@@ -189,9 +229,10 @@ impl App {
         };
         let connection = match open_once(nats).await {
             Ok(bus) => {
+                bus.require_durability(self.config.durability).await?;
                 let found = bus.subjects().partitions();
                 if found == partitions.get() {
-                    self.watch(nats.role, bus.connection());
+                    self.watch(nats.role, &bus);
                     return Ok((bus, false));
                 }
                 if spool.depth() != Depth::default() {
@@ -202,7 +243,7 @@ impl App {
                 spool
                     .keep_partitions(found)
                     .context("ingress cannot start")?;
-                self.watch(nats.role, bus.connection());
+                self.watch(nats.role, &bus);
                 return Ok((bus, false));
             }
             Err(error) => {
@@ -213,16 +254,23 @@ impl App {
                 bus::connect_later(nats).await?
             }
         };
-        self.watch(nats.role, &connection);
         // Inputs need no salt, and only the router asks for the epoch.
         let subjects = Subjects::new(partitions, Vec::new());
-        Ok((Bus::new(connection, subjects, 0), true))
+        let bus = Bus::new(connection, subjects, 0);
+        self.watch(nats.role, &bus);
+        Ok((bus, true))
     }
 
-    /// Serves only `/live` and `/ready`, for a role without doors of its own.
+    /// Serves only what operators ask for, for a role without doors of its own.
     pub fn add_operations(&mut self, listener: Listener) {
-        let routes = operations::routes(self.readiness());
+        let tokens = self.config.read_tokens.clone();
+        let status = operations::status(self.readiness(), tokens);
+        let routes = self.operations().merge(status);
         self.serve("operations", listener, routes);
+    }
+
+    fn operations(&self) -> axum::Router {
+        operations::routes(self.readiness(), self.config.read_tokens.clone())
     }
 
     fn serve(&mut self, name: &str, listener: Listener, routes: axum::Router) {
@@ -267,20 +315,51 @@ impl App {
             () = stop.cancelled() => anyhow::bail!("stopped before NATS was there"),
             bus = open_patiently(nats) => bus?,
         };
-        self.watch(nats.role, bus.connection());
+        bus.require_durability(self.config.durability).await?;
+        self.watch(nats.role, &bus);
         Ok(bus)
     }
 
-    /// Ready only with this connection; closed with the process.
-    fn watch(&mut self, role: &'static str, connection: &Connection) {
-        let connection = connection.clone();
+    /// Ready only with this connection, to a server that keeps what it acknowledges, and with
+    /// streams that take messages; closed with the process.
+    fn watch(&mut self, role: &'static str, bus: &Bus) {
+        let connection = bus.connection().clone();
         self.connections.push(connection.clone());
+        self.canaries.push(bus.canaries().clone());
         self.readiness.require(role, move || {
             if connection.is_connected() {
                 Ok(())
             } else {
                 Err("NATS is away".to_owned())
             }
+        });
+        let canaries = bus.canaries().clone();
+        self.readiness.require(role, move || canaries.check());
+
+        let asked = bus.clone();
+        self.readiness
+            .measure(move |scrape| measure::bus(scrape, role, &asked));
+        let told = bus.clone();
+        self.readiness.tell(role, move || {
+            json!({
+                "nats": {
+                    "connected": told.connection().is_connected(),
+                    "disconnects": told.connection().disconnects(),
+                    "denials": told.connection().denials(),
+                },
+                "acknowledged": told.durability(),
+                "streams": told.canaries().watched(),
+            })
+        });
+        let (bus, stop, wanted) = (bus.clone(), self.tasks.stop_token(), self.config.durability);
+        self.tasks.critical(format!("{role} watch"), async move {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = bus.connection().back() => {}
+            }
+            bus.require_durability(wanted).await?;
+            bus.canaries().run(&bus, role, &stop).await;
+            Ok(())
         });
     }
 }

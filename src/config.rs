@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use chrono_tz::Tz;
 
 use crate::bus;
+use crate::bus::durability::Wanted as Durability;
 use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
 use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
@@ -39,6 +40,8 @@ pub struct Config {
     nats_user: Option<String>,
     nats_password: Option<secret::Secret>,
     nats_credentials: Option<PathBuf>,
+    /// Whether NATS must flush before it acknowledges.
+    pub durability: Durability,
     /// Where HTTP is served.
     pub listen: SocketAddr,
     /// Whether the address was asked for, rather than the default.
@@ -137,6 +140,7 @@ impl Config {
             .as_ref()
             .map(|path| path.display().to_string());
         let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
+        let durability = setting("nats", "durability", &overrides.durability);
         let listen = setting("http", "listen", &overrides.listen);
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
         let dir = overrides
@@ -176,6 +180,12 @@ impl Config {
         let mut wanted = Wanted {
             mistakes: &mut mistakes,
         };
+        let durability = wanted.parsed(
+            "nats.durability",
+            durability,
+            "strict or relaxed",
+            Durability::parse,
+        );
         let listen = wanted.address("http.listen", listen);
         let nats_listen = wanted.address("up.nats_listen", nats_listen);
         let time_zone = wanted.parsed(
@@ -276,6 +286,7 @@ impl Config {
         }
 
         match (
+            durability,
             listen,
             nats_listen,
             time_zone,
@@ -291,6 +302,7 @@ impl Config {
             data_dir,
         ) {
             (
+                Some(durability),
                 Some(listen),
                 Some(nats_listen),
                 Some(time_zone),
@@ -309,6 +321,7 @@ impl Config {
                 nats_user,
                 nats_password,
                 nats_credentials,
+                durability,
                 listen,
                 listen_is_given,
                 event_tokens: tokens(&event_tokens),

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod error_chain;
 pub mod http;
 pub mod ingress;
+pub mod metrics;
 pub mod router;
 pub mod simulate;
 pub mod supervise;

@@ -20,6 +20,8 @@ const EVENTS_PER_CALL: usize = 4;
 /// Time for what is under way to be put down.
 const REST: Duration = Duration::from_secs(1);
 const ROLES: [User; 3] = [User::Ingress, User::Router, User::Egress];
+/// Whose memory is read: the roles in order, and the server that they share.
+pub(super) const NAMES: [&str; 4] = ["ingress", "router", "egress", "nats-server (apart)"];
 
 pub(super) async fn measure(
     plan: &Plan,
@@ -45,30 +47,21 @@ async fn measure_on(
     progress: &(impl Fn(&str) + Sync),
 ) -> anyhow::Result<Rows> {
     progress(&format!("memory: {} open calls", plan.open_calls));
-    let mut processes = Vec::new();
-    for role in ROLES {
-        processes.push(Process::start(site, role, voice_server).await?);
-    }
+    let processes = Processes::start(site, voice_server).await?;
     tokio::time::sleep(REST).await;
-    let nats = site.pid().context("the nats-server is gone")?;
-    let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
-    let before = read_all(&pids, nats)?;
+    let before = processes.read()?;
 
-    let ingress = processes.first().context("there is an ingress")?.address;
-    let accepted = open_calls(ingress, "open", plan.open_calls, EVENTS_PER_CALL).await?;
+    let accepted = open_calls(processes.ingress, "open", plan.open_calls, EVENTS_PER_CALL).await?;
     let reader = site.bus(User::Router).await?;
     wait_until("every event of the open calls is there", async || {
         Ok((events_stored(&reader).await? >= accepted).then_some(()))
     })
     .await?;
     tokio::time::sleep(REST).await;
-    let after = read_all(&pids, nats)?;
+    let after = processes.read()?;
     let stored = events_stored(&reader).await?;
-    for process in processes {
-        process.stop().await?;
-    }
+    processes.stop().await?;
 
-    let names = ["ingress", "router", "egress", "nats-server (apart)"];
     let row = |what: &str, before: f64, after: Resident| {
         Row::new(what.to_owned()).megabytes(Megabytes {
             before,
@@ -76,7 +69,7 @@ async fn measure_on(
             peak: after.peak,
         })
     };
-    let mut rows: Vec<Row> = names
+    let mut rows: Vec<Row> = NAMES
         .iter()
         .zip(before.iter().zip(&after))
         .map(|(name, (before, after))| row(name, before.now, *after))
@@ -96,6 +89,43 @@ async fn measure_on(
         lost: 0,
         doubled: stored.saturating_sub(accepted),
     })
+}
+
+/// The roles, each in a process of its own, on a server.
+pub(super) struct Processes {
+    all: Vec<Process>,
+    nats: u32,
+    /// Where the ingress listens.
+    pub ingress: SocketAddr,
+}
+
+impl Processes {
+    /// Starts them and waits until they are ready.
+    pub async fn start(site: &Site, voice_server: &str) -> anyhow::Result<Self> {
+        let mut all = Vec::new();
+        for role in ROLES {
+            all.push(Process::start(site, role, voice_server).await?);
+        }
+        Ok(Self {
+            ingress: all.first().context("there is an ingress")?.address,
+            nats: site.pid().context("the nats-server is gone")?,
+            all,
+        })
+    }
+
+    /// The memory of each, in the order of [`NAMES`].
+    pub fn read(&self) -> anyhow::Result<Vec<Resident>> {
+        let roles = self.all.iter().map(|process| process.pid);
+        roles.chain([self.nats]).map(resident).collect()
+    }
+
+    /// Stops the roles in order.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for process in self.all {
+            process.stop().await?;
+        }
+        Ok(())
+    }
 }
 
 /// A role in a process of its own.
@@ -172,17 +202,9 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 
 /// In MB of 1,000,000 bytes.
 #[derive(Clone, Copy)]
-struct Resident {
-    now: f64,
-    peak: f64,
-}
-
-fn read_all(roles: &[u32], nats: u32) -> anyhow::Result<Vec<Resident>> {
-    roles
-        .iter()
-        .chain([&nats])
-        .map(|pid| resident(*pid))
-        .collect()
+pub(super) struct Resident {
+    pub now: f64,
+    pub peak: f64,
 }
 
 fn resident(pid: u32) -> anyhow::Result<Resident> {

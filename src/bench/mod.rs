@@ -7,10 +7,11 @@
 //!
 //! | section | measured | beside it |
 //! |---|---|---|
-//! | `ingress` | `POST /call-event` at 1, 16 and 64 connections, each answer awaited | one durable publish per message at 1, 16 and 64 waiting; `GET /live`; a POST that is parsed and refused |
+//! | `ingress` | `POST /call-event` at 1, 16, 64 and 256 connections, each answer awaited | the same with `group_commit = "off"`; durable publishes, and durable batches, of as many; `GET /live`; a POST that is parsed and refused |
 //! | `router` | two backlogs of inputs in VOICE_IN until each input has its event | commits as the router makes them, 32 writers, nothing around them |
 //! | `path` | POST written until a plain subscriber of `voice.event.>` has the event, at 100 and 500 events/s | one durable publish at the same pace |
 //! | `memory` | resident memory of ingress, router and egress as processes of their own, with 1,000 open calls | the same before the first call; nats-server apart |
+//! | `soak` (only when it is named) | the same processes while 1,000,000 events pass, read ten times | the first tenth |
 //!
 //! How: `path`, `ingress` and `router` run the roles in this process, as `up` does, so that the sender
 //! of the load and the subscriber share the cores with them. The HTTP client writes and reads bytes and
@@ -30,6 +31,7 @@ mod path;
 pub mod report;
 mod router;
 mod site;
+mod soak;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub enum Section {
     Path,
     /// Resident memory with many open calls
     Memory,
+    /// Resident memory while a great many events pass; takes many minutes, only when it is named
+    Soak,
 }
 
 /// What to measure, and how much of it.
@@ -67,12 +71,14 @@ pub struct Plan {
     pub backlog_calls: usize,
     /// Open calls while memory is read.
     pub open_calls: usize,
+    /// Events that pass while memory is read.
+    pub soak_events: u64,
     /// Where the stores lie, instead of the system's temporary folder.
     pub folder: Option<PathBuf>,
 }
 
 impl Plan {
-    /// All sections, some two minutes with 10 seconds on a usual disk.
+    /// All sections but `soak`, some two minutes with 10 seconds on a usual disk.
     #[must_use]
     pub fn new(seconds: u32) -> Self {
         let seconds_len = usize::try_from(seconds).unwrap_or(usize::MAX);
@@ -88,6 +94,7 @@ impl Plan {
             backlog: 1_000 * seconds_len,
             backlog_calls: 1_000,
             open_calls: 1_000,
+            soak_events: 1_000_000,
             folder: None,
         }
     }
@@ -139,6 +146,7 @@ async fn measure(
             Section::Router => router::measure(plan, folder, progress).await,
             Section::Path => path::measure(plan, folder, progress).await,
             Section::Memory => memory::measure(plan, folder, progress).await,
+            Section::Soak => soak::measure(plan, folder, progress).await,
         };
         report.add(*section, rows?);
     }

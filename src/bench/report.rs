@@ -251,7 +251,7 @@ impl fmt::Display for Report {
         }
         for SectionReport { section, rows } in &self.sections {
             let columns = if rows.iter().any(|row| row.megabytes.is_some()) {
-                ["", "", "", "MB before", "MB", "MB peak", "", "target"]
+                ["", "", "per s", "MB before", "MB", "MB peak", "", "target"]
             } else {
                 [
                     "", "ratio", "per s", "p50 ms", "p90", "p99", "max", "target",

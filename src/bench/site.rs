@@ -13,9 +13,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
 use crate::bus::server::{Places, Server, ServerConfig, User, locate};
-use crate::bus::{self, Auth, Bus, streams, subjects};
+use crate::bus::{self, Auth, Bus, inspect, streams, subjects};
 use crate::config::{Config, Overrides};
 use crate::http::serve::Listener;
+use crate::ingress::committer::Grouping;
 
 /// How long anything may take that is not measured.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -132,11 +133,21 @@ pub(super) struct Roles {
 impl Roles {
     /// Starts the roles and waits until they are ready.
     pub async fn start(site: &Site, roles: &[User], voice_server: &str) -> anyhow::Result<Self> {
-        let config = Config::without_environment(&Overrides {
-            listen: Some("127.0.0.1:0".to_owned()),
-            voice_server: Some(voice_server.to_owned()),
-            ..Overrides::default()
-        })?;
+        Self::start_as(site, roles, config(voice_server)?).await
+    }
+
+    /// As [`Roles::start`], with `group_commit = "off"`.
+    pub async fn start_without_group_commit(
+        site: &Site,
+        roles: &[User],
+        voice_server: &str,
+    ) -> anyhow::Result<Self> {
+        let mut config = config(voice_server)?;
+        config.grouping = Grouping::Off;
+        Self::start_as(site, roles, config).await
+    }
+
+    async fn start_as(site: &Site, roles: &[User], config: Config) -> anyhow::Result<Self> {
         let listener = Listener::bind(config.listen).await?;
         let address = listener.address();
         let stop = CancellationToken::new();
@@ -170,14 +181,18 @@ impl Roles {
     }
 }
 
+fn config(voice_server: &str) -> anyhow::Result<Config> {
+    Ok(Config::without_environment(&Overrides {
+        listen: Some("127.0.0.1:0".to_owned()),
+        voice_server: Some(voice_server.to_owned()),
+        ..Overrides::default()
+    })?)
+}
+
 /// How many events the public feed has; asks with the rights of a router.
 pub(super) async fn events_stored(router: &Bus) -> anyhow::Result<u64> {
-    let stream = router
-        .connection()
-        .jetstream()
-        .get_stream(subjects::STREAM_EVENT)
-        .await?;
-    Ok(stream.cached_info().state.messages)
+    let stream = inspect::stream(router.connection(), subjects::STREAM_EVENT).await?;
+    Ok(stream.context("VOICE_EVENT is not there")?.messages)
 }
 
 /// Asks again and again, up to [`PATIENCE`].

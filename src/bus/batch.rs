@@ -76,6 +76,7 @@ impl Bus {
             Err(_elapsed) => return Err(unclear("no answer in time".to_owned())),
         };
         if ack.batch_id.as_deref() == Some(id) && ack.batch_size == Some(count as u64) {
+            crate::metrics::batch(count);
             Ok(())
         } else {
             // Only a server that does not know batches would say so.

@@ -136,6 +136,13 @@ impl Connection {
         connected.wait_for(|connected| !connected).await.ok();
     }
 
+    /// Waits until the server is there; at once when it is.
+    pub async fn back(&self) {
+        let mut connected = self.watch.connected.subscribe();
+        // The sender lives as long as `self`.
+        connected.wait_for(|connected| *connected).await.ok();
+    }
+
     /// How often the connection was lost.
     #[must_use]
     pub fn disconnects(&self) -> u64 {

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::consume::Delivery;
 use super::publish::{Error, Message, Stored};
 use super::{Bus, subjects};
+use crate::metrics;
 
 /// Who could not use it.
 pub const ROLE: &str = "Voicebus-Role";
@@ -93,6 +94,7 @@ impl DeadLetter<'_> {
     /// The letter as it is stored.
     #[must_use]
     pub fn into_message(self) -> Message {
+        metrics::dead_letter(self.role, self.code);
         self.with(Vec::new())
     }
 
@@ -163,7 +165,11 @@ impl Bus {
             headers: Some(&delivery.headers),
             payload: delivery.payload.clone(),
         };
-        self.store_message(&letter.with(headers)).await
+        let stored = self.store_message(&letter.with(headers)).await?;
+        if !stored.duplicate {
+            metrics::dead_letter(verdict.role, verdict.code);
+        }
+        Ok(stored)
     }
 }
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::Connection;
 use super::connection::REQUEST_TIMEOUT;
+use super::{Connection, subjects};
 
 /// How the server says that a stream is not there.
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -16,7 +16,7 @@ const STREAM_NOT_FOUND: u64 = 10059;
 /// What is in a stream.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamState {
-    /// Messages in it.
+    /// Messages in it, canaries not counted.
     pub messages: u64,
     /// Bytes in it.
     pub bytes: u64,
@@ -55,9 +55,10 @@ pub struct Error {
 /// When the server does not answer, or refuses.
 pub async fn stream(connection: &Connection, name: &str) -> Result<Option<StreamState>, Error> {
     let what = format!("stream {name}");
-    let info = request(connection, &what, format!("STREAM.INFO.{name}"), json!({})).await?;
+    let body = json!({ "subjects_filter": subjects::canary(name) });
+    let info = request(connection, &what, format!("STREAM.INFO.{name}"), body).await?;
     Ok(info.map(|info| StreamState {
-        messages: number(&info["state"]["messages"]),
+        messages: without_canaries(&info, name),
         bytes: number(&info["state"]["bytes"]),
         bytes_max: info["config"]["max_bytes"].as_u64().filter(|max| *max > 0),
         replicas: u8::try_from(number(&info["config"]["num_replicas"])).unwrap_or(1),
@@ -96,6 +97,12 @@ fn consumer(info: &Value) -> ConsumerState {
     }
 }
 
+/// How many messages a stream has that was looked up with the subject of its canaries as filter.
+pub(super) fn without_canaries(info: &Value, stream: &str) -> u64 {
+    let canaries = number(&info["state"]["subjects"][subjects::canary(stream)]);
+    number(&info["state"]["messages"]).saturating_sub(canaries)
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
@@ -131,5 +138,18 @@ async fn request(
             let reason = error["description"].as_str().unwrap_or("refused");
             Err(failed(reason.to_owned()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canaries_are_not_counted() {
+        let info = |subjects: Value| json!({ "state": { "messages": 7, "subjects": subjects } });
+        let with = info(json!({ "voicebus.canary.VOICE_DLQ": 2 }));
+        assert_eq!(without_canaries(&with, "VOICE_DLQ"), 5);
+        assert_eq!(without_canaries(&info(Value::Null), "VOICE_DLQ"), 7);
     }
 }

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::connection::REQUEST_TIMEOUT;
 use super::dead_letter;
 use super::publish::{self, Stored, publish};
-use super::{Connection, subjects};
+use super::{Connection, inspect, subjects};
 use crate::domain::Timestamp;
 
 /// How the server says that a message was not deleted, and why: there is none.
@@ -148,10 +148,12 @@ impl Letters {
             what: "look up VOICE_DLQ".to_owned(),
             reason,
         };
+        let stream = subjects::STREAM_DLQ;
+        let body = json!({ "subjects_filter": subjects::canary(stream) });
         let info: Value = within(
             self.connection
                 .jetstream()
-                .request(format!("STREAM.INFO.{}", subjects::STREAM_DLQ), &json!({})),
+                .request(format!("STREAM.INFO.{stream}"), &body),
         )
         .await
         .map_err(failed)?;
@@ -163,8 +165,8 @@ impl Letters {
                     .to_owned(),
             ));
         }
-        let number = |name: &str| info["state"][name].as_u64().unwrap_or_default();
-        Ok((number("messages"), number("last_seq")))
+        let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
+        Ok((inspect::without_canaries(&info, stream), last))
     }
 
     /// Reads a letter; `None` when there is none of this number.

@@ -1,11 +1,13 @@
 //! Reading a log back: its last event is its state.
 
 use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::envelope::{self, PROGRESS_HEADER, decode_event};
 use super::{Bus, subjects};
 use crate::domain::call::Log;
+use crate::domain::ids::EventId;
 
 /// A log as the stream has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +94,40 @@ impl Bus {
             Err(error) => Err(away(error.to_string())),
         }
     }
+
+    /// Whether a log has an event of this id, up to the one with the stream sequence `last`. Reads
+    /// all of it.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn tells_of(&self, log_id: &str, id: &EventId, last: u64) -> Result<bool, Error> {
+        let subject = subjects::events_of(log_id);
+        let mut next = 1;
+        while next <= last {
+            let page = self.page(&subject, next).await;
+            let page = page.map_err(|reason| Error::Away {
+                log_id: log_id.to_owned(),
+                reason,
+            })?;
+            for (sequence, payload) in page.events {
+                next = sequence + 1;
+                let event: Result<Named, _> = serde_json::from_slice(&payload);
+                if event.is_ok_and(|event| event.id == id.as_str()) {
+                    return Ok(true);
+                }
+            }
+            if !page.more {
+                break;
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// As much of an event as says which one it is.
+#[derive(Deserialize)]
+struct Named {
+    id: String,
 }
 
 fn decode(

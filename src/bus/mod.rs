@@ -8,9 +8,11 @@
 pub mod advisory;
 pub mod batch;
 pub mod bucket;
+pub mod canary;
 pub mod command;
 pub mod consume;
 pub mod dead_letter;
+pub mod durability;
 pub mod envelope;
 pub mod feed;
 pub mod inspect;
@@ -35,7 +37,10 @@ pub use connection::{
 };
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
 
+use canary::Canaries;
+use durability::Durability;
 use subjects::Subjects;
 
 /// A connection to a provisioned NATS: what every role works with.
@@ -44,6 +49,8 @@ pub struct Bus {
     connection: Connection,
     subjects: Subjects,
     epoch: u64,
+    canaries: Canaries,
+    durability: Arc<OnceLock<Durability>>,
 }
 
 impl Bus {
@@ -54,6 +61,8 @@ impl Bus {
             connection,
             subjects,
             epoch,
+            canaries: Canaries::default(),
+            durability: Arc::default(),
         }
     }
 
@@ -89,6 +98,12 @@ impl Bus {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// How the streams are that are written to from here, once somebody runs them.
+    #[must_use]
+    pub fn canaries(&self) -> &Canaries {
+        &self.canaries
     }
 
     /// Publishes without storing, for health changes. Lost when NATS is away, which is why nothing

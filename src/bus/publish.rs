@@ -12,12 +12,14 @@ use super::connection::REQUEST_TIMEOUT;
 use super::envelope::{self, PROGRESS_HEADER};
 use super::{Bus, subjects};
 use crate::domain::event::Event;
+use crate::metrics;
 
 /// Widens the expectation from the subject itself to a filter; async-nats has no name for it.
 const EXPECTED_LAST_SUBJECT_SEQUENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /// async-nats waits [`REQUEST_TIMEOUT`] for the acknowledgement; the rest is for the way there.
-const PUBLISH_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_millis(500));
+pub(super) const PUBLISH_TIMEOUT: Duration =
+    REQUEST_TIMEOUT.saturating_add(Duration::from_millis(500));
 
 /// `wrong last sequence` as a single server and a leader at rest say it.
 const WRONG_LAST_SEQUENCE: u64 = 10071;
@@ -34,6 +36,9 @@ const EVERYBODYS: [u64; 14] = [
 /// What a cluster or a single server says about a message that is larger than the stream takes,
 /// and about headers that are.
 const NEVER: [u64; 2] = [10054, 10097];
+
+/// What is said of a subject that no stream takes.
+const NO_STREAM: &str = "no stream takes this subject; run `voicebus provision`";
 
 /// Why a publish has no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +81,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// For metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::Refused { .. } | Self::Unacceptable { .. } | Self::Envelope(_) => "refused",
+            Self::Unclear { .. } => "unclear",
+        }
+    }
+
     /// Whether the trouble is of this message alone, so that waiting for the server is in vain.
     #[must_use]
     pub fn is_of_this_message(&self) -> bool {
@@ -213,14 +227,21 @@ pub(super) async fn publish(
     };
     // async-nats waits for the acknowledgement with a time-out of its own; this one also covers
     // the way into its buffer, which is unbounded while the server is away.
-    match tokio::time::timeout(PUBLISH_TIMEOUT, published).await {
+    let started = Instant::now();
+    let outcome = match tokio::time::timeout(PUBLISH_TIMEOUT, published).await {
         Ok(Ok(ack)) => Ok(ack),
         Ok(Err(error)) => Err(classify(subject, &error)),
         Err(_elapsed) => Err(Error::Unclear {
             subject: subject.to_owned(),
             reason: "NATS takes nothing".to_owned(),
         }),
-    }
+    };
+    let word = match &outcome {
+        Ok(_ack) => "stored",
+        Err(error) => error.word(),
+    };
+    metrics::publish(subjects::stream_of(subject), word, started.elapsed());
+    outcome
 }
 
 /// A message's own headers and its id. What was kept on a disk is checked like anything else that
@@ -267,7 +288,7 @@ pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) 
         PublishErrorKind::WrongLastSequence => Error::Conflict { subject },
         PublishErrorKind::StreamNotFound => Error::Refused {
             subject,
-            reason: "no stream takes this subject; run `voicebus provision`".to_owned(),
+            reason: NO_STREAM.to_owned(),
             of_this_message: false,
         },
         PublishErrorKind::MaxPayloadExceeded => Error::Unacceptable {
@@ -283,6 +304,11 @@ pub(super) fn classify(subject: &str, error: &jetstream::context::PublishError) 
             reason: error.kind().to_string(),
         },
     }
+}
+
+/// Whether there is no stream for the subject.
+pub(super) fn is_of_no_stream(error: &Error) -> bool {
+    matches!(error, Error::Refused { reason, .. } if reason == NO_STREAM)
 }
 
 /// The server's own words, when it has answered with an error.

@@ -8,6 +8,7 @@
 //! | `voice.event.<call>.<session>.<kind>.<action>` | VOICE_EVENT | what happened: the public feed |
 //! | `voice.cmd.<verb>.<key>` | VOICE_CMD | what is asked |
 //! | `voice.dlq.<role>.<reason>` | VOICE_DLQ | dead letters |
+//! | `voicebus.canary.<stream>` | that stream | a canary; gone after a second |
 //! | `voice.health.<component>` | none | health changes |
 //! | `voice.svc.…` | none | micro services |
 //! | `replay.…` | none | old events, published again for whoever wants them |
@@ -59,6 +60,9 @@ pub const HEALTH_ALL: &str = "voice.health.>";
 
 /// The durable consumer of egress on VOICE_CMD.
 pub const CONSUMER_EGRESS: &str = "egress";
+
+/// Asks a server for a description of itself.
+pub const SERVER_DESCRIPTION: &str = "$SYS.REQ.SERVER.PING.VARZ";
 
 /// Asks the router for calls.
 pub const SERVICE_CALLS_LIST: &str = "voice.svc.calls.list";
@@ -345,6 +349,29 @@ pub fn command(verb: crate::domain::command::Verb, key: &str) -> String {
 #[must_use]
 pub fn dead_letter(role: &'static str, reason: &'static str) -> String {
     format!("voice.dlq.{role}.{reason}")
+}
+
+/// The stream that takes a subject of ours, in a word for metrics; canaries count by themselves.
+#[must_use]
+pub fn stream_of(subject: &str) -> &'static str {
+    const STREAMS: [(&str, &str); 6] = [
+        (INPUTS, STREAM_IN),
+        ("voice.timer.", STREAM_IN),
+        ("voicebus.commit.", STREAM_EVENT),
+        (COMMANDS, STREAM_CMD),
+        ("voice.dlq.", STREAM_DLQ),
+        ("voicebus.canary.", "canary"),
+    ];
+    let mut found = STREAMS
+        .iter()
+        .filter(|(begin, _)| subject.starts_with(begin));
+    found.next().map_or("other", |(_, stream)| stream)
+}
+
+/// `voicebus.canary.<stream>`: what a stream takes to show that it still does.
+#[must_use]
+pub fn canary(stream: &str) -> String {
+    format!("voicebus.canary.{stream}")
 }
 
 /// `voice.health.<component>`; a word of ours.

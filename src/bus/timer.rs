@@ -10,16 +10,26 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::envelope::encode_timer;
 use super::publish::{Error, publish};
 use super::{Bus, subjects};
+use crate::domain::Timestamp;
 use crate::domain::timer::Arm;
 
 impl Bus {
     /// Arms a timer, in place of the call's one of the same name. Doing it again changes nothing
     /// but its time.
     ///
+    /// `now` is what our clock says and `stored_at` what the server's said when it stored the input
+    /// that the timer is for. The server fires at a time of its own clock; where ours is behind, a
+    /// timer that is armed each time it fires would fire at once, for ever.
+    ///
     /// # Errors
     /// See [`Error`]; it is always safe to arm it again.
-    pub async fn arm(&self, arm: &Arm, now: DateTime<Utc>) -> Result<(), Error> {
-        let at = (now + arm.after).to_rfc3339_opts(SecondsFormat::Millis, true);
+    pub async fn arm(
+        &self,
+        arm: &Arm,
+        now: DateTime<Utc>,
+        stored_at: Timestamp,
+    ) -> Result<(), Error> {
+        let at = (now.max(stored_at) + arm.after).to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Schedule", format!("@at {at}").as_str());
         headers.insert(
@@ -30,6 +40,7 @@ impl Bus {
         let subject = subjects::timer(&arm.call, arm.timer);
         let payload = encode_timer(arm.timer)?;
         publish(self.connection().jetstream(), &subject, headers, payload).await?;
+        crate::metrics::timer_armed();
         Ok(())
     }
 }

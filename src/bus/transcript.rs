@@ -57,10 +57,10 @@ struct Request<'a> {
 }
 
 /// One batch.
-struct Page {
-    events: Vec<(u64, Bytes)>,
+pub(super) struct Page {
+    pub events: Vec<(u64, Bytes)>,
     /// Whether there are more.
-    more: bool,
+    pub more: bool,
 }
 
 impl Bus {
@@ -81,12 +81,8 @@ impl Bus {
         let mut spoken: VecDeque<Spoken> = VecDeque::new();
         let (mut size, mut found, mut next) = (0, 0, 1);
         while next <= last {
-            let page = self.page(&subject, next);
-            let page = match tokio::time::timeout(REQUEST_TIMEOUT, page).await {
-                Ok(Ok(page)) => page,
-                Ok(Err(reason)) => return Err(away(call, reason)),
-                Err(_elapsed) => return Err(away(call, "no answer in time".to_owned())),
-            };
+            let page = self.page(&subject, next).await;
+            let page = page.map_err(|reason| away(call, reason))?;
             for (sequence, payload) in page.events {
                 next = sequence + 1;
                 if sequence > last {
@@ -128,7 +124,14 @@ impl Bus {
         })
     }
 
-    async fn page(&self, subject: &str, from: u64) -> Result<Page, String> {
+    /// Events of VOICE_EVENT on these subjects, from this stream sequence on.
+    pub(super) async fn page(&self, subject: &str, from: u64) -> Result<Page, String> {
+        tokio::time::timeout(REQUEST_TIMEOUT, self.ask_for_page(subject, from))
+            .await
+            .unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()))
+    }
+
+    async fn ask_for_page(&self, subject: &str, from: u64) -> Result<Page, String> {
         let request = Request {
             seq: from,
             next_by_subj: subject,

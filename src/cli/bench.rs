@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Measure only this; may be given several times
     #[arg(long, value_name = "SECTION")]
     only: Vec<Section>,
+    /// Events that pass in the section `soak`
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    soak_events: u64,
     /// Where the stores lie: the disk decides most of it [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -51,6 +54,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         plan.sections = args.only;
     }
     plan.folder = args.dir;
+    plan.soak_events = args.soak_events;
     let report = bench::run(&plan, &stop, |text| {
         // Whoever closed standard error does not want to know.
         writeln!(std::io::stderr(), "{text}").ok();

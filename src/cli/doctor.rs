@@ -37,6 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "URL", env = "VOICEBUS_HTTP_URL")]
     http: Option<String>,
 
+    /// Whether what NATS acknowledges must survive a power cut: strict or relaxed.
+    #[arg(long, value_name = "WHICH", env = "VOICEBUS_DURABILITY", value_parser = ["strict", "relaxed"])]
+    durability: Option<String>,
+
     /// Print the checks as JSON.
     #[arg(long)]
     json: bool,
@@ -125,7 +129,7 @@ async fn everything(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let mut checks = Vec::new();
     let running = place::running(&args.target, &mut checks);
     if let Some(connection) = place::nats(&args.target, &mut checks).await {
-        bus::checks(&connection, &mut checks).await;
+        bus::checks(&connection, args.durability.as_deref(), &mut checks).await;
     }
     let http = args
         .http

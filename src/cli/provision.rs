@@ -5,7 +5,7 @@ use std::num::NonZeroU8;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::bus::{self, streams};
+use crate::bus::{self, durability, streams};
 use crate::config::{Config, Overrides};
 
 /// Flags of `provision`.
@@ -31,6 +31,7 @@ pub(super) struct Args {
 pub(super) async fn run(config: Arc<Config>, args: Args) -> anyhow::Result<ExitCode> {
     crate::install_crypto();
     let connection = bus::connect(&config.nats("provision")).await?;
+    durability::require(&connection, Some(args.replicas.get()), config.durability).await?;
     let options = streams::Options {
         replicas: args.replicas,
         dry_run: args.dry_run,

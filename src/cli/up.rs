@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::App;
-use crate::bus::server::{Held, Places, Restarts, Server, ServerConfig, User, locate};
-use crate::bus::{self, Auth, streams};
+use crate::bus::server::{Complaints, Held, Places, Restarts, Server, ServerConfig, User, locate};
+use crate::bus::{self, Auth, durability, streams};
 use crate::config::Config;
 use crate::http::operations::Readiness;
 use crate::http::serve::Listener;
@@ -64,6 +64,15 @@ async fn run_on(
     app.add_ingress(&nats.settings(config, User::Ingress), listener)
         .await?;
 
+    if let Some(complaints) = nats.complaints() {
+        app.add_task("complaints", app.complain_to(complaints));
+    }
+    if let Some(restarts) = nats.restarts() {
+        app.readiness().measure(move |scrape| {
+            let help = "How often the nats-server of `up` was started again";
+            scrape.counter("nats_server_restarts", help, &[], restarts.count());
+        });
+    }
     let run_file = config.data_dir.join(RUN_FILE);
     let mut told = RunFile {
         pid: std::process::id(),
@@ -148,6 +157,13 @@ impl Nats {
         }
     }
 
+    fn complaints(&self) -> Option<Complaints> {
+        match self {
+            Self::Ours(server) => Some(server.complaints()),
+            Self::Theirs { .. } => None,
+        }
+    }
+
     fn observer_url(&self, config: &Config) -> String {
         match self {
             Self::Ours(server) => {
@@ -193,6 +209,7 @@ async fn next(restarts: &mut Option<Restarts>) -> u32 {
 
 async fn provision(nats: &Nats, config: &Config) -> anyhow::Result<()> {
     let connection = bus::connect(&nats.settings(config, User::Provision)).await?;
+    durability::require(&connection, None, config.durability).await?;
     let report = streams::provision(connection.jetstream(), &streams::Options::default()).await?;
     if !report.is_settled() {
         bail!("NATS has something that cannot be changed to what is needed:\n{report}");

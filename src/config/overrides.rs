@@ -26,6 +26,9 @@ pub struct Overrides {
     /// Credentials file of the NATS tools, instead of user and password
     #[arg(long, value_name = "FILE", env = "VOICEBUS_NATS_CREDS")]
     pub creds: Option<PathBuf>,
+    /// Whether what NATS acknowledges must survive a power cut: strict or relaxed
+    #[arg(long, value_name = "WHICH", env = "VOICEBUS_DURABILITY")]
+    pub durability: Option<String>,
     /// Where to listen for HTTP; port 0 takes any free one
     #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
     pub listen: Option<String>,

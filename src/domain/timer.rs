@@ -71,7 +71,11 @@ pub enum Question {
         sequence: u64,
     },
     /// What does the history have that we lack? The utterances come as inputs.
-    History,
+    History {
+        /// Whether the transcript is completed with the answer. One to a question that was asked
+        /// before the end must not be: the timer that it would replace has yet to ask for the rest.
+        completes: bool,
+    },
 }
 
 /// Whether the phone-call server has a call.

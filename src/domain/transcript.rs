@@ -106,16 +106,24 @@ impl Transcript {
     }
 
     /// Whether an utterance that comes live was fetched before: the history may be faster.
+    ///
+    /// A history that was asked after the end has all that was said, so a like utterance at about
+    /// its time is this one. Before the end it may be the one before, said again.
     #[must_use]
     pub fn was_fetched(&self, live: &Utterance) -> bool {
         self.spoken.iter().map(|one| &one.said).any(|said| {
+            let tolerance = if said.after_end {
+                HISTORY_TOLERANCE
+            } else {
+                SAME_TOLERANCE
+            };
             said.backfilled
                 && alike(&said.utterance, live)
                 && said
                     .utterance
                     .spoken_at
                     .zip(live.spoken_at)
-                    .is_some_and(|(one, other)| (one - other).abs() <= SAME_TOLERANCE)
+                    .is_some_and(|(one, other)| (one - other).abs() <= tolerance)
         })
     }
 }

@@ -69,6 +69,12 @@ impl Egress {
         self.health.clone()
     }
 
+    /// How many commands are being carried out.
+    #[must_use]
+    pub fn in_flight(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.in_flight)
+    }
+
     /// Starts its tasks.
     ///
     /// # Errors
@@ -86,7 +92,7 @@ impl Egress {
                     &stop,
                     worker,
                 )
-                .await;
+                .await?;
                 Ok(())
             });
         }
@@ -99,6 +105,11 @@ impl Egress {
             let consumers = vec![subjects::CONSUMER_EGRESS.to_owned()];
             unreadable::run(&bus, &stop, consumers, worker).await;
             Ok(())
+        });
+        let (bus, stop) = (self.bus.clone(), tasks.stop_token());
+        tasks.critical("egress layout", async move {
+            // Numbers are remembered under a salt that VOICE_IN holds, for the router to find.
+            Ok(consume::watch_life(&bus, &stop).await?)
         });
         let (bus, health, server, stop) = (
             self.bus.clone(),

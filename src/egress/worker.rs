@@ -488,6 +488,7 @@ impl Worker {
             report.intent,
             report.status.as_str()
         );
+        crate::metrics::command(report.verb.as_str(), report.status.as_str());
         self.tell_router(&log, &name, InputKind::Command(report))
             .await
     }

@@ -1,6 +1,9 @@
 //! Bearer tokens: separate ones for events, commands and reading, several of each for rotation.
 
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -68,6 +71,19 @@ impl Tokens {
             Err(unauthorized())
         }
     }
+}
+
+/// A layer that lets only requests through which show one of the tokens.
+///
+/// # Errors
+/// As [`Tokens::check`].
+pub async fn only_with(
+    State(tokens): State<Tokens>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    tokens.check(request.headers())?;
+    Ok(next.run(request).await)
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not count (RFC 9110, 11.1).

@@ -6,6 +6,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::measured::Code;
+
 /// A request that was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -70,6 +72,7 @@ impl IntoResponse for Error {
             body["intent_id"] = intent.into();
         }
         let mut response = (self.status, Json(body)).into_response();
+        response.extensions_mut().insert(Code(self.code));
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod error;
+pub mod measured;
 pub mod operations;
 pub mod serve;
 

@@ -1,16 +1,23 @@
-//! Reading a request's body within bounds.
+//! Reading a request's body within bounds: of each body, and of all of them together.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::Error;
 
 /// Longest body. What it says must fit into one message on the bus, with some room for the
 /// envelope; the longest utterances that the real server was seen to send are 100 kB.
 const BODY_SIZE_MAX: usize = 900 * 1024;
+/// Most bytes of all bodies that are in memory at once: nine of the largest, thousands of usual
+/// ones. 900 connections could bring 800 MB.
+const ROOM: usize = 8 * 1024 * 1024;
 /// How long a sender may take for the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,43 +33,101 @@ pub(super) enum ContentType {
     Any,
 }
 
-/// Reads a body whole.
-pub(super) async fn read(
-    headers: &HeaderMap,
-    body: Body,
-    wanted: ContentType,
-) -> Result<Bytes, Error> {
-    check_content_type(headers, wanted)?;
-    if headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|value| value.as_bytes() != b"identity")
-    {
-        return Err(Error::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_encoding",
-            "compressed bodies are not taken; send it plain",
-        ));
+/// The bodies of all requests under way.
+#[derive(Debug, Clone)]
+pub(super) struct Bodies {
+    room: Arc<Semaphore>,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(ROOM)),
+        }
     }
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > BODY_SIZE_MAX as u64) {
-        return Err(too_large());
+}
+
+/// A body. Its place is free for others when it is dropped.
+#[derive(Debug)]
+pub(super) struct Received {
+    bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Deref for Received {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
     }
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_SIZE_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Error::new(
-            StatusCode::BAD_REQUEST,
-            "incomplete_body",
-            "the body did not arrive whole",
-        )),
-        Err(_elapsed) => Err(Error::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "slow_body",
-            "the body took too long",
-        )),
+}
+
+impl Bodies {
+    /// Reads a body whole.
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        wanted: ContentType,
+    ) -> Result<Received, Error> {
+        check_content_type(headers, wanted)?;
+        if headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .any(|value| value.as_bytes() != b"identity")
+        {
+            return Err(Error::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "compressed bodies are not taken; send it plain",
+            ));
+        }
+        let declared = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > BODY_SIZE_MAX as u64) {
+            return Err(too_large());
+        }
+        match tokio::time::timeout(BODY_TIMEOUT, self.collect(body)).await {
+            Ok(read) => read,
+            Err(_elapsed) => Err(Error::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_body",
+                "the body took too long",
+            )),
+        }
+    }
+
+    /// Takes room for what has come, not for what was announced: who only announces holds none.
+    async fn collect(&self, body: Body) -> Result<Received, Error> {
+        let mut place = self.room_for(0)?;
+        let mut bytes = BytesMut::new();
+        let mut parts = body.into_data_stream();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|_| {
+                Error::new(
+                    StatusCode::BAD_REQUEST,
+                    "incomplete_body",
+                    "the body did not arrive whole",
+                )
+            })?;
+            if bytes.len() + part.len() > BODY_SIZE_MAX {
+                return Err(too_large());
+            }
+            place.merge(self.room_for(part.len())?);
+            bytes.extend_from_slice(&part);
+        }
+        Ok(Received {
+            bytes: bytes.freeze(),
+            _place: place,
+        })
+    }
+
+    fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.room)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| Error::unavailable("busy", "too many large requests are under way"))
     }
 }
 
@@ -104,12 +169,6 @@ fn check_content_type(headers: &HeaderMap, wanted: ContentType) -> Result<(), Er
             }
         }
     }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    // axum wraps the limit's error; its text is the only mark it has in common with none other.
-    std::error::Error::source(error)
-        .is_some_and(|source| source.to_string().contains("length limit"))
 }
 
 fn too_large() -> Error {

@@ -39,8 +39,10 @@ pub use running::{Fatal, Running};
 
 /// Most events that wait. HTTP lets no more in than it has connections, 900.
 const WAITING_MAX: usize = 1_024;
-/// Most bytes of the events that wait: with bodies of the largest size, 70 of them.
-const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of the events that wait. The doors let in bodies of 8 MiB together, and an event can
+/// be larger than the body that it comes from.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What became of an accepted event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {

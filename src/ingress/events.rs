@@ -11,7 +11,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
-use super::body::{ContentType, read};
+use super::body::ContentType;
 use super::committer::{self, Answer};
 use super::source::{
     NewEvent, Parked, Parsed, call_event as call_event_source, cloudevents as cloudevents_source,
@@ -36,7 +36,12 @@ pub(super) async fn call_event(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
+    let bytes = ingress.counted(
+        ingress
+            .bodies
+            .read(&headers, body, ContentType::JsonOrNone)
+            .await,
+    )?;
     let parsed = call_event_source::parse(&bytes, ingress.settings.time_zone, None);
     // The replaced session bridge answered every bad event 400.
     let parsed =
@@ -54,7 +59,12 @@ pub(super) async fn forward(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
+    let bytes = ingress.counted(
+        ingress
+            .bodies
+            .read(&headers, body, ContentType::JsonOrNone)
+            .await,
+    )?;
     let parsed = forward_source::parse(&bytes, ingress.settings.time_zone, None);
     let parsed = ingress
         .counted(parsed.map_err(|error| refusal(&error, StatusCode::UNPROCESSABLE_ENTITY)))?;
@@ -71,7 +81,7 @@ pub(super) async fn cloudevents(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let bytes = ingress.counted(read(&headers, body, ContentType::Any).await)?;
+    let bytes = ingress.counted(ingress.bodies.read(&headers, body, ContentType::Any).await)?;
     let lines = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -95,7 +105,12 @@ pub(super) async fn sync_transcript(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let bytes = ingress.counted(read(&headers, body, ContentType::JsonOrNone).await)?;
+    let bytes = ingress.counted(
+        ingress
+            .bodies
+            .read(&headers, body, ContentType::JsonOrNone)
+            .await,
+    )?;
     let parsed = strict_json::parse(&bytes)
         .map_err(|error| Error::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()));
     let request = ingress.counted(parsed)?;
@@ -157,10 +172,14 @@ impl Taken {
 }
 
 impl Ingress {
-    /// Counts what is refused.
+    /// Counts what is refused, and what there is no room for.
     fn counted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            let counter = match error.status {
+                StatusCode::SERVICE_UNAVAILABLE => &self.counters.unavailable,
+                _ => &self.counters.refused,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
             debug!(code = error.code, "request refused");
         }
         result

@@ -18,6 +18,7 @@ mod status;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use body::Bodies;
 use chrono_tz::Tz;
 use committer::Committer;
 use serde::Serialize;
@@ -82,6 +83,7 @@ pub struct Ingress {
     bus: Bus,
     settings: Arc<Settings>,
     committer: Committer,
+    bodies: Bodies,
     counters: Arc<Counters>,
     started_at: Timestamp,
 }
@@ -102,10 +104,17 @@ impl Ingress {
             bus,
             settings: Arc::new(settings),
             committer,
+            bodies: Bodies::default(),
             counters,
             started_at: chrono::Utc::now(),
         };
         (ingress, running)
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// How its committer is doing.

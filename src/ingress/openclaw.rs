@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Ingress;
-use super::body::{ContentType, read};
+use super::body::ContentType;
 use super::source::{NewEvent, Source, json as strict_json};
 use crate::bus::command;
 use crate::bus::envelope::command::CONTEXT_LENGTH_MAX;
@@ -268,7 +268,7 @@ impl Ingress {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<T, Error> {
-        let bytes = read(headers, body, ContentType::Json).await?;
+        let bytes = self.bodies.read(headers, body, ContentType::Json).await?;
         strict_json::parse(&bytes).map_err(|error| {
             Error::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

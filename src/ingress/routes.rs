@@ -1,15 +1,27 @@
 //! All paths of the ingress, who may take them, and nothing else.
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::{Ingress, events, openclaw, status};
 use crate::http::Error;
-use crate::http::auth::Tokens;
+use crate::http::auth::only_with;
+use crate::http::measured::measured;
+
+/// Those that are counted by name.
+const MEASURED: &[&str] = &[
+    "/call-event",
+    "/webhook/forward",
+    "/v1/events",
+    "/sync-transcript",
+    "/openclaw/call",
+    "/openclaw/call/{session}",
+    "/openclaw/context",
+    "/openclaw/sessions",
+    "/openclaw/session/{session}",
+];
 
 /// The routes of the ingress.
 pub fn routes(ingress: Ingress) -> Router {
@@ -45,16 +57,8 @@ pub fn routes(ingress: Ingress) -> Router {
         .route("/health", get(status::health))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(from_fn_with_state(MEASURED, measured))
         .with_state(ingress)
-}
-
-async fn only_with(
-    State(tokens): State<Tokens>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    tokens.check(request.headers())?;
-    Ok(next.run(request).await)
 }
 
 async fn method_not_allowed() -> Error {

@@ -42,6 +42,8 @@ pub(super) async fn status(State(ingress): State<Ingress>) -> Json<Value> {
             "disconnects": connection.disconnects(),
             "denials": connection.denials(),
         },
+        "acknowledged": ingress.bus.durability(),
+        "streams": ingress.bus.canaries().watched(),
         "events": &*ingress.counters,
         "spool": ingress.spool(),
         "activeCalls": active,

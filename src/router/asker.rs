@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -82,7 +82,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
             };
             presence.tell(sequence)
         }
-        Question::History => {
+        Question::History { completes } => {
             match fill_transcript(bus.connection(), &call, ANSWER_TIMEOUT).await {
                 Ok(filled) => {
                     debug!(call.id = %call, entries = filled.entries, new = filled.new, "history asked");
@@ -91,7 +91,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
                     warn!(call.id = %call, error = %Chain(&error), "the history was not asked; going on without");
                 }
             }
-            Some(Timer::Finalize { filled: true })
+            completes.then_some(Timer::Finalize { filled: true })
         }
     };
     let Some(timer) = timer else { return };
@@ -100,7 +100,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
         timer,
         after: TimeDelta::zero(),
     };
-    if let Err(error) = bus.arm(&at_once, Utc::now()).await {
+    if let Err(error) = bus.arm(&at_once, Utc::now(), DateTime::UNIX_EPOCH).await {
         warn!(call.id = %at_once.call, error = %Chain(&error), "answer not told; the call waits for its own timer");
     }
 }

@@ -157,7 +157,8 @@ impl Burial {
             }
             let (event, timers) = reject(log, &input, rejection, letter, &self.policy);
             let last = loaded.last;
-            match self.write(&event, &timers, traceparent, last).await {
+            let written = self.write(delivery, &event, &timers, traceparent, last);
+            match written.await {
                 Ok(last) => {
                     self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
                     let log = Some(event.log);
@@ -179,13 +180,14 @@ impl Burial {
 
     async fn write(
         &self,
+        delivery: &Delivery,
         event: &Event,
         timers: &[Arm],
         traceparent: Option<&str>,
         last: u64,
     ) -> Result<u64, publish::Error> {
         for timer in timers {
-            self.bus.arm(timer, Utc::now()).await?;
+            self.bus.arm(timer, Utc::now(), delivery.stored_at).await?;
         }
         self.bus.commit(event, traceparent, last).await
     }

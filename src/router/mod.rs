@@ -114,7 +114,7 @@ impl Router {
                     &stop,
                     worker,
                 )
-                .await;
+                .await?;
                 Ok(())
             });
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use lru::LruCache;
 use tracing::{debug, info, warn};
 
@@ -20,9 +20,9 @@ use crate::bus::log::{Error as LogError, Loaded};
 use crate::bus::trouble::{Trouble, guarded, pause_after};
 use crate::bus::{Bus, bucket, publish, subjects};
 use crate::crash_point;
-use crate::domain::call::{Call, Log};
+use crate::domain::call::{Call, Log, RECENT_INPUTS_MAX};
 use crate::domain::event::Event;
-use crate::domain::input::Input;
+use crate::domain::input::{Input, InputKind};
 use crate::domain::session::Policy;
 use crate::domain::timer::Arm;
 use crate::domain::transcript::Transcript;
@@ -44,6 +44,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Deliveries of one input after which a transcript is taken as far as it is there. A replica that
 /// lags behind has caught up long before.
 const TRANSCRIPT_TRIES_MAX: u64 = 20;
+
+/// For so long VOICE_IN surely knows the ids of its inputs: half of its `duplicate_window`, which
+/// leaves room for the clocks of senders.
+const REMEMBERED: TimeDelta = TimeDelta::minutes(5);
 
 pub(super) struct Worker {
     bus: Bus,
@@ -183,7 +187,7 @@ impl Worker {
                 Outcome::Duplicate => return self.settled(loaded, |counters| &counters.duplicate),
                 Outcome::Late => return self.settled(loaded, |counters| &counters.late),
                 Outcome::Waiting { timers, ask } => {
-                    self.arm(&timers).await?;
+                    self.arm(&timers, delivery).await?;
                     if let Some(question) = ask {
                         self.asker.ask(&input.call, question);
                     }
@@ -195,6 +199,11 @@ impl Worker {
                     claim,
                     timers,
                 } => {
+                    if may_be_forgotten(log, input, delivery)
+                        && self.bus.tells_of(log_id, &event.id, loaded.last).await?
+                    {
+                        return self.settled(loaded, |counters| &counters.duplicate);
+                    }
                     if let Some(claim) = &claim {
                         match self
                             .memory
@@ -210,7 +219,7 @@ impl Worker {
                 }
             };
             drop(known);
-            self.arm(&timers).await?;
+            self.arm(&timers, delivery).await?;
             crash_point::pass("router.before_commit");
             match self.bus.commit(&event, traceparent, loaded.last).await {
                 Ok(last) => {
@@ -307,9 +316,9 @@ impl Worker {
         }
     }
 
-    async fn arm(&self, timers: &[Arm]) -> Result<(), Trouble> {
+    async fn arm(&self, timers: &[Arm], delivery: &Delivery) -> Result<(), Trouble> {
         for timer in timers {
-            self.bus.arm(timer, Utc::now()).await?;
+            self.bus.arm(timer, Utc::now(), delivery.stored_at).await?;
         }
         Ok(())
     }
@@ -338,6 +347,21 @@ impl Worker {
             self.logs.put(log.id().to_owned(), loaded);
         }
     }
+}
+
+/// Whether the input may have had its effect so long ago that neither the stream nor the log knows
+/// its id by heart. Then all ids of the log are looked at, which nobody would do for each input.
+///
+/// Only what a repetition would tell twice is looked at: states are known by what they say, and so
+/// is what comes from the history.
+fn may_be_forgotten(log: Option<&Log>, input: &Input, delivery: &Delivery) -> bool {
+    let tells_twice = matches!(
+        input.kind,
+        InputKind::Utterance(_) | InputKind::Audio(_) | InputKind::Context(_)
+    );
+    let has_forgotten = log.is_some_and(|log| log.progress().recent().count() == RECENT_INPUTS_MAX);
+    let age = delivery.stored_at - input.time().min(input.received_at);
+    tells_twice && has_forgotten && (age > REMEMBERED || delivery.redriven_from().is_some())
 }
 
 fn tell(event: &Event, input: &Input) {

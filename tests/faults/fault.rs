@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use voicebus::simulate::random::Random;
 
+use crate::proxy::Mode;
 use crate::world::{Ground, World};
 use crate::{cluster, disk, one_node};
 
@@ -32,6 +33,8 @@ pub enum Fault {
     IngressKilled,
     IngressFrozen,
     IngressUnheard,
+    IngressUnheardLong,
+    IngressCutOffLong,
     NatsKilled,
     NatsFrozen,
     RollingRestart,
@@ -55,6 +58,8 @@ pub const ALL: &[Fault] = &[
     Fault::IngressKilled,
     Fault::IngressFrozen,
     Fault::IngressUnheard,
+    Fault::IngressUnheardLong,
+    Fault::IngressCutOffLong,
     Fault::NatsKilled,
     Fault::NatsFrozen,
     Fault::RollingRestart,
@@ -89,6 +94,8 @@ impl Fault {
             Self::IngressKilled => "ingress killed",
             Self::IngressFrozen => "ingress frozen 7 s",
             Self::IngressUnheard => "ingress: NATS silent 8 s",
+            Self::IngressUnheardLong => "ingress: NATS silent 60 s",
+            Self::IngressCutOffLong => "ingress: NATS cut 60 s",
             Self::NatsKilled => "nats-server killed",
             Self::NatsFrozen => "nats-server frozen 5 s",
             Self::RollingRestart => "rolling restart",
@@ -117,6 +124,8 @@ impl Fault {
             | Self::IngressKilled
             | Self::IngressFrozen
             | Self::IngressUnheard
+            | Self::IngressUnheardLong
+            | Self::IngressCutOffLong
             | Self::NatsKilled
             | Self::NatsFrozen
             | Self::RollingRestart
@@ -140,6 +149,7 @@ impl Fault {
             Self::RouterFrozen | Self::RouterUnheard => pick(long, 1, 10),
             Self::IngressUnheard | Self::NatsFrozen => pick(long, 1, 10),
             Self::RouterCutOff | Self::IngressFrozen => pick(long, 0, 10),
+            Self::IngressUnheardLong | Self::IngressCutOffLong => pick(long, 0, 3),
             Self::RollingRestart | Self::OldRouter => pick(long, 1, 10),
             Self::Crash(_) => pick(long, 1, 20),
             Self::LeaderOfInputsKilled | Self::LeaderOfEventsKilled => pick(long, 1, 10),
@@ -161,6 +171,8 @@ impl Fault {
             Self::IngressKilled
             | Self::IngressFrozen
             | Self::IngressUnheard
+            | Self::IngressUnheardLong
+            | Self::IngressCutOffLong
             | Self::NatsKilled
             | Self::NatsFrozen
             | Self::RollingRestart
@@ -193,6 +205,8 @@ impl Fault {
             Self::IngressKilled => one_node::ingress_killed(world).await,
             Self::IngressFrozen => one_node::ingress_frozen(world).await,
             Self::IngressUnheard => one_node::ingress_unheard(world).await,
+            Self::IngressUnheardLong => one_node::ingress_without_nats(world, Mode::Silent).await,
+            Self::IngressCutOffLong => one_node::ingress_without_nats(world, Mode::Cut).await,
             Self::NatsKilled => one_node::nats_killed(world).await,
             Self::NatsFrozen => one_node::nats_frozen(world).await,
             Self::RollingRestart => one_node::rolling_restart(world).await,

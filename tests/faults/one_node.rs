@@ -19,6 +19,8 @@ const FROZEN: Duration = Duration::from_secs(7);
 const NATS_FROZEN: Duration = Duration::from_secs(5);
 /// Longer than `ack_wait`, and than the patience of the sender.
 const SILENT: Duration = Duration::from_secs(8);
+/// Longer than a person takes to look; everything accepted meanwhile is in the spool.
+const OUTAGE: Duration = Duration::from_secs(60);
 /// Passes of a crash point before it is the one: at least and at most.
 const PASSES: (u64, u64) = (5, 40);
 /// How long a process may take until it has come to its crash point.
@@ -45,13 +47,13 @@ pub async fn router_frozen(world: &mut World) -> anyhow::Result<Done> {
 }
 
 pub async fn router_unheard(world: &mut World) -> anyhow::Result<Done> {
-    through(&world.router_link, Mode::Silent).await?;
+    through(&world.router_link, Mode::Silent, SILENT).await?;
     world.routers[1].ready().await?;
     Ok(Done::default())
 }
 
 pub async fn router_cut_off(world: &mut World) -> anyhow::Result<Done> {
-    through(&world.router_link, Mode::Cut).await?;
+    through(&world.router_link, Mode::Cut, SILENT).await?;
     world.routers[1].ready().await?;
     Ok(Done::default())
 }
@@ -74,9 +76,16 @@ pub async fn ingress_frozen(world: &mut World) -> anyhow::Result<Done> {
 }
 
 pub async fn ingress_unheard(world: &mut World) -> anyhow::Result<Done> {
-    through(&world.ingress_link, Mode::Silent).await?;
+    through(&world.ingress_link, Mode::Silent, SILENT).await?;
     world.ingress.ready().await?;
     Ok(Done { away: SILENT })
+}
+
+/// For longer than connections, requests and tries last.
+pub async fn ingress_without_nats(world: &mut World, mode: Mode) -> anyhow::Result<Done> {
+    through(&world.ingress_link, mode, OUTAGE).await?;
+    world.ingress.ready().await?;
+    Ok(Done { away: OUTAGE })
 }
 
 pub async fn nats_killed(world: &mut World) -> anyhow::Result<Done> {
@@ -151,10 +160,10 @@ async fn restart_as(role: &mut Role, program: &Path) -> anyhow::Result<()> {
 }
 
 /// Has a link behave like this for a while.
-async fn through(link: &Option<Proxy>, mode: Mode) -> anyhow::Result<()> {
+async fn through(link: &Option<Proxy>, mode: Mode, time: Duration) -> anyhow::Result<()> {
     let link = link.as_ref().context("there is no proxy")?;
     link.set(mode);
-    sleep(SILENT).await;
+    sleep(time).await;
     link.set(Mode::Forward);
     Ok(())
 }

@@ -33,6 +33,11 @@ impl Outcome {
     pub fn is_good(&self) -> bool {
         self.verdict.is_good() && self.stall <= self.stall_max
     }
+
+    /// Every event is well, but they came too late.
+    pub fn only_stood_still_too_long(&self) -> bool {
+        self.verdict.is_good() && self.stall > self.stall_max
+    }
 }
 
 /// Where the streams and the subscriber were before the load.

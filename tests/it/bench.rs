@@ -25,7 +25,8 @@ async fn a_quick_run_measures_every_section_and_loses_nothing() {
         .await
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{shown}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&report["lost"], &report["doubled"]),

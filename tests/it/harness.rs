@@ -11,6 +11,7 @@ mod up;
 mod ingress;
 mod plain;
 mod proxy;
+mod relaxed;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -31,9 +32,10 @@ pub use observer::{Feed, Heard, Observer, read_stream};
 pub use process::{Process, as_pid, runs};
 pub use up::{Options, Up, free_address};
 
-pub use ingress::Ingress;
+pub use ingress::{Ingress, said};
 pub use plain::Nats;
 pub use proxy::Proxy;
+pub use relaxed::Relaxed;
 
 /// The bound of every wait. Nothing takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -117,8 +119,13 @@ pub struct Bus {
 impl Bus {
     /// A server without streams.
     pub async fn empty() -> Self {
+        Self::start(|_config| {}).await
+    }
+
+    async fn start(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = server_config(dir.path()).await;
+        let mut config = server_config(dir.path()).await;
+        change(&mut config);
         let server = Server::start(config, CancellationToken::new())
             .await
             .unwrap();
@@ -127,7 +134,18 @@ impl Bus {
 
     /// A server with all that roles need.
     pub async fn provisioned() -> Self {
-        let bus = Self::empty().await;
+        Self::empty().await.provision().await
+    }
+
+    /// The same, but nobody starts the server again as long as it runs.
+    pub async fn unwatched() -> Self {
+        let patience = Duration::from_secs(24 * 3600);
+        let bus = Self::start(|config| config.unwell_patience = patience);
+        bus.await.provision().await
+    }
+
+    async fn provision(self) -> Self {
+        let bus = self;
         let provision = bus.connect(User::Provision).await.jetstream;
         let report = streams::provision(&provision, &streams::Options::default()).await;
         assert!(report.unwrap().is_settled());
@@ -136,12 +154,23 @@ impl Bus {
 
     /// Starts a role as a process of its own.
     pub fn role(&self, role: &str, args: &[&str]) -> Process {
+        self.role_with(role, args, None)
+    }
+
+    /// The same with one more variable.
+    pub fn role_with(
+        &self,
+        role: &str,
+        args: &[&str],
+        env: impl Into<Option<(String, String)>>,
+    ) -> Process {
         let user = User::ALL.into_iter().find(|user| user.name() == role);
         let password = self.server.credentials().password(user.unwrap()).reveal();
         let mut all = vec![role, "--nats-url", self.server.url(), "--nats-user", role];
         all.extend(["--listen", "127.0.0.1:0"]);
         all.extend(args);
-        let env = [("VOICEBUS_NATS_PASSWORD".to_owned(), password.to_owned())];
+        let own = ("VOICEBUS_NATS_PASSWORD".to_owned(), password.to_owned());
+        let env: Vec<_> = std::iter::once(own).chain(env.into()).collect();
         Process::start(role, self.dir.path(), all, &env)
     }
 

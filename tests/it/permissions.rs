@@ -50,6 +50,18 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.health.voice-server", &[Egress]),
     ("voice.audio.CA1.s-1", &[Ingress]),
     ("voice.anything.else", &[]),
+    // Canaries: each stream's by the one that watches it
+    ("voicebus.canary.VOICE_IN", &[Ingress]),
+    ("voicebus.canary.VOICE_CMD", &[Ingress]),
+    ("voicebus.canary.VOICE_EVENT", &[Router]),
+    ("voicebus.canary.VOICE_DLQ", &[Router]),
+    ("voicebus.canary.KV_VOICE_INTENT", &[Egress]),
+    ("voicebus.canary.KV_VOICE_NUMBER", &[Egress]),
+    ("voicebus.canary.KV_VOICE_LINK", &[]),
+    // What the server is like, and nothing else of its business
+    ("$SYS.REQ.SERVER.PING.VARZ", &[Ingress, Router, Egress, Provision, Agent, Observer]),
+    ("$SYS.REQ.SERVER.PING.CONNZ", &[]),
+    ("$SYS.REQ.SERVER.PING", &[]),
     ("other.business", &[]),
     // Answers to others, and questions to services
     ("_INBOX_router.x", &[]),
@@ -140,6 +152,7 @@ const SUBSCRIBE: &[(&str, &[User])] = &[
     ("voice.in.*.*.*", &[]),
     ("voice.timer.>", &[]),
     ("voicebus.commit.>", &[]),
+    ("voicebus.canary.>", &[]),
     ("voice.cmd.>", &[]),
     ("voice.dlq.>", &[]),
     ("voice.event.>", &[Agent, Observer]),

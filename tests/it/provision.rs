@@ -180,7 +180,7 @@ async fn a_change_that_would_delete_messages_is_left_to_a_person() {
 async fn what_the_server_refuses_is_reported_with_its_reason() {
     let (_nats, jetstream) = provisioned().await;
     // Once allowed, a time to live per message cannot be taken back.
-    edit(&jetstream, "VOICE_CMD", "allow_msg_ttl", json!(true)).await;
+    edit(&jetstream, "KV_VOICE_LINK", "allow_msg_ttl", json!(true)).await;
     let report = run(&jetstream).await;
     let change = the_change(&report);
     assert_eq!(change.action, Action::CannotChange);

@@ -135,12 +135,16 @@ fn said(text: &str) -> Change {
 
 /// The arguments of a tool, as the command line gives them.
 fn args<A: clap::Args>(nats: &Nats, words: &[&str]) -> A {
+    args_at(nats.url(), words)
+}
+
+fn args_at<A: clap::Args>(url: &str, words: &[&str]) -> A {
     #[derive(clap::Parser)]
     struct Line<A: clap::Args> {
         #[command(flatten)]
         args: A,
     }
-    let place = ["tool", "--nats-url", nats.url()];
+    let place = ["tool", "--nats-url", url];
     Line::<A>::parse_from(place.iter().chain(words)).args
 }
 

@@ -7,18 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tracing::warn;
 
 use super::credentials::{Credentials, User};
 use super::data_dir::{DataDir, quoted};
 use super::process::{Process, Start};
+use super::watch::{self, Complaint, Watch};
 use super::{Error, ServerConfig, Version, orphan};
 
 const POLL: Duration = Duration::from_millis(25);
-/// One question about its health; a server that is busy reading its store may be slow.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Launch {
@@ -57,6 +54,16 @@ impl Launch {
         let listen = reachable(self.config.listen);
         let monitor = reachable(self.config.monitor);
         (format!("nats://{listen}"), format!("http://{monitor}"))
+    }
+
+    /// Where its monitoring pages are; meaningful after the first start.
+    pub fn monitor(&self) -> SocketAddr {
+        reachable(self.config.monitor)
+    }
+
+    /// Watches over what is started from here.
+    pub fn watch(&self, complaint: tokio::sync::watch::Receiver<Complaint>) -> Watch {
+        Watch::new(self.dir.store(), complaint, self.config.unwell_patience)
     }
 
     /// Starts the server and waits until it is healthy. The first start chooses the
@@ -136,7 +143,7 @@ impl Launch {
         };
         let mut monitor = reachable(self.config.monitor);
         monitor.set_port(ports.1);
-        while !is_healthy(monitor).await {
+        while watch::health(monitor).await.is_err() {
             tokio::time::sleep(POLL).await;
         }
         ports
@@ -175,22 +182,6 @@ fn read_ports(path: &Path) -> Option<(u16, u16)> {
     let ports: Ports = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let port = |urls: Vec<String>| urls.first()?.rsplit_once(':')?.1.parse().ok();
     Some((port(ports.nats)?, port(ports.monitoring)?))
-}
-
-/// `GET /healthz` is 200 when the server listens and JetStream has read its store.
-async fn is_healthy(monitor: SocketAddr) -> bool {
-    const REQUEST: &[u8] = b"GET /healthz HTTP/1.0\r\n\r\n";
-    let ask = async {
-        let mut stream = TcpStream::connect(monitor).await.ok()?;
-        stream.write_all(REQUEST).await.ok()?;
-        let mut status = [0; "HTTP/1.0 200".len()];
-        stream.read_exact(&mut status).await.ok()?;
-        Some(status.ends_with(b" 200"))
-    };
-    matches!(
-        tokio::time::timeout(HEALTH_TIMEOUT, ask).await,
-        Ok(Some(true))
-    )
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! - Passwords are made once, from the operating system's randomness, and leave this
 //!   process only through a file of mode 0600 and the server's environment.
 //! - Nothing waits without a bound.
+//! - A server that runs but takes nothing is started again, too: see `watch.rs`.
 //!
 //! It must not know what the streams are for: it knows roles only as NATS users.
 //!
@@ -34,12 +35,13 @@ mod launch;
 mod locate;
 mod orphan;
 mod process;
+mod watch;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -52,6 +54,7 @@ pub use locate::{Binary, Places, locate};
 
 use launch::Launch;
 use process::Process;
+use watch::{Complaint, Watch};
 
 /// The first pause before a dead server is started again; it doubles from try to try.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -59,6 +62,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A server that ran this long was healthy, and its next death starts from the shortest pause.
 const BACKOFF_FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Longer than a busy machine makes a healthy server look unwell.
+const UNWELL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to run, and where.
 #[derive(Clone, Debug)]
@@ -79,6 +85,8 @@ pub struct ServerConfig {
     pub ready_timeout: Duration,
     /// How long the server may take to stop before it is killed.
     pub stop_grace: Duration,
+    /// How long the server may run without being of use before it is started again.
+    pub unwell_patience: Duration,
     /// The executable whose `main` calls [`guard::run_if_asked`].
     pub guard: PathBuf,
 }
@@ -95,6 +103,7 @@ impl ServerConfig {
             name: "voicebus".to_owned(),
             ready_timeout: Duration::from_secs(60),
             stop_grace: Duration::from_secs(10),
+            unwell_patience: UNWELL_PATIENCE,
             guard: guard::this_executable(),
         }
     }
@@ -108,7 +117,8 @@ pub struct Server {
     url: String,
     monitor_url: String,
     credentials: Credentials,
-    state: watch::Receiver<State>,
+    state: channel::Receiver<State>,
+    complaint: channel::Sender<Complaint>,
     stop: CancellationToken,
     keeper: Option<JoinHandle<()>>,
 }
@@ -122,9 +132,30 @@ struct State {
 
 /// Tells of the processes that follow the first one.
 #[derive(Debug)]
-pub struct Restarts(watch::Receiver<State>);
+pub struct Restarts(channel::Receiver<State>);
+
+/// Takes complaints about a server that runs.
+#[derive(Clone, Debug)]
+pub struct Complaints(channel::Sender<Complaint>);
+
+impl Complaints {
+    /// Says what is wrong, or that nothing is.
+    pub fn say(&self, complaint: Option<String>) {
+        self.0.send_if_modified(|said| {
+            let is_new = *said != complaint;
+            *said = complaint;
+            is_new
+        });
+    }
+}
 
 impl Restarts {
+    /// How many there were so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::from(self.0.borrow().restarts)
+    }
+
     /// Waits until the server was started again, and returns its new process id.
     pub async fn next(&mut self) -> u32 {
         while self.0.changed().await.is_ok() {
@@ -156,16 +187,19 @@ impl Server {
         info!(%url, %monitor_url, pid = process.pid(), version = %launch.version(), "nats-server is ready");
 
         let credentials = launch.credentials().clone();
-        let (tell, state) = watch::channel(State {
+        let (complaint, complaints) = channel::channel(None);
+        let watch = launch.watch(complaints);
+        let (tell, state) = channel::channel(State {
             pid: Some(process.pid()),
             restarts: 0,
         });
-        let keeper = tokio::spawn(keep(launch, process, stop.clone(), tell));
+        let keeper = tokio::spawn(keep(launch, process, watch, stop.clone(), tell));
         Ok(Self {
             url,
             monitor_url,
             credentials,
             state,
+            complaint,
             stop,
             keeper: Some(keeper),
         })
@@ -189,6 +223,12 @@ impl Server {
     /// Tells of every process that takes the place of one that died.
     pub fn restarted_as(&self) -> Restarts {
         Restarts(self.state.clone())
+    }
+
+    /// Takes what those who publish have to say: while there is a complaint, the server is taken
+    /// for unwell, and started again when that lasts.
+    pub fn complaints(&self) -> Complaints {
+        Complaints(self.complaint.clone())
     }
 
     /// How often it had to be started again.
@@ -237,17 +277,24 @@ impl Drop for Server {
     }
 }
 
+/// Why a server must be started again.
+enum Need {
+    Ended(String),
+    Unwell(String),
+}
+
 /// Keeps the server running until the token is cancelled.
 async fn keep(
     mut launch: Launch,
     mut process: Process,
+    mut watch: Watch,
     stop: CancellationToken,
-    tell: watch::Sender<State>,
+    tell: channel::Sender<State>,
 ) {
     let mut backoff = BACKOFF_MIN;
     loop {
         let started = tokio::time::Instant::now();
-        let ended = tokio::select! {
+        let need = tokio::select! {
             () = stop.cancelled() => {
                 process.stop().await;
                 launch.clear_orphans_quietly().await;
@@ -255,13 +302,20 @@ async fn keep(
                 info!("nats-server has stopped");
                 return;
             }
-            ended = process.ended() => ended,
+            ended = process.ended() => Need::Ended(ended),
+            reason = watch.must_restart(launch.monitor()) => Need::Unwell(reason),
         };
         tell.send_modify(|state| state.pid = None);
-        warn!(
-            reason = ended,
-            "nats-server ended by itself; starting it again"
-        );
+        match need {
+            Need::Ended(reason) => warn!(reason, "nats-server ended by itself; starting it again"),
+            Need::Unwell(reason) => {
+                warn!(
+                    reason,
+                    "nats-server runs, but takes nothing; starting it again"
+                );
+                process.stop().await;
+            }
+        }
         if started.elapsed() >= BACKOFF_FORGET_AFTER {
             backoff = BACKOFF_MIN;
         }

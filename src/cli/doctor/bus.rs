@@ -4,6 +4,7 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::Check;
+use crate::bus::durability::{self, Durability, Wanted};
 use crate::bus::inspect::{self, ConsumerState, StreamState};
 use crate::bus::service::{self, CallsQuery, EgressStatus};
 use crate::bus::streams::{self, Action, Report};
@@ -18,7 +19,7 @@ const SECOND_LOOK_PAUSE: Duration = Duration::from_millis(400);
 const FULL_NOTE: u64 = 80;
 const FULL_WRONG: u64 = 95;
 
-pub(super) async fn checks(connection: &Connection, checks: &mut Vec<Check>) {
+pub(super) async fn checks(connection: &Connection, wanted: Option<&str>, checks: &mut Vec<Check>) {
     let mut states = Vec::new();
     for name in [
         subjects::STREAM_IN,
@@ -44,6 +45,7 @@ pub(super) async fn checks(connection: &Connection, checks: &mut Vec<Check>) {
         }
     }
     checks.push(layout(connection, &states).await);
+    checks.push(durability(connection, &states, wanted).await);
     checks.push(room(&states));
     checks.push(dead_letters(&states));
     checks.push(router(connection).await);
@@ -67,6 +69,29 @@ async fn layout(connection: &Connection, states: &States) -> Check {
     match streams::provision(connection.jetstream(), &options).await {
         Ok(report) => compared(&report),
         Err(error) => Check::wrong(NAME, error.to_string(), RIGHTS),
+    }
+}
+
+async fn durability(connection: &Connection, states: &States, wanted: Option<&str>) -> Check {
+    const NAME: &str = "durability";
+    let inputs = states
+        .iter()
+        .find(|(name, _)| *name == subjects::STREAM_IN)
+        .map(|(_, state)| state.replicas);
+    let found = durability::find(connection, inputs).await;
+    let is_relaxed = wanted.and_then(Wanted::parse) == Some(Wanted::Relaxed);
+    let text = format!("an accepted event is {found}");
+    match found {
+        Durability::Flushed | Durability::Replicated => Check::fine(NAME, text),
+        Durability::Relaxed | Durability::Unverified { .. } if is_relaxed => {
+            Check::fine(NAME, text)
+        }
+        Durability::Relaxed => Check::wrong(NAME, text, durability::ADVICE),
+        Durability::Unverified { reason } => Check::note(
+            NAME,
+            format!("not known whether nats-server flushes before it acknowledges: {reason}"),
+            durability::ADVICE_UNVERIFIED,
+        ),
     }
 }
 

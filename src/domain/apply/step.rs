@@ -271,9 +271,11 @@ impl Step<'_> {
     }
 
     fn sync(&self) -> Outcome {
+        // Of a call that goes on the history does not have the end yet.
+        let completes = self.call.is_some_and(|call| call.phase == Phase::Ended);
         Outcome::Waiting {
             timers: Vec::new(),
-            ask: Some(Question::History),
+            ask: Some(Question::History { completes }),
         }
     }
 

@@ -389,7 +389,7 @@ fn a_rejected_input_leaves_a_word_in_its_log_once() {
         panic!("not rejected");
     };
     let (event, timers) = reject(story.log.as_ref(), &input, &rejection, 7, &policy());
-    assert_eq!(timers, [], "the call has its timer already");
+    assert_eq!(timers.len(), 1, "what is rejected may have been its timer");
     assert_eq!(event.kind_and_action(), ("error", "occurred"));
     story.log = Some(event.log);
     assert_eq!(story.take(&input), "duplicate");

@@ -36,6 +36,8 @@ pub(super) fn after(before: Option<&Progress>, event: &Event, times: &Times) -> 
             vec![finalize(call, said.backfilled, after)]
         }
         _ if call.phase == Phase::Ended => Vec::new(),
+        // What could not be used may be the timer that was to be armed again.
+        Change::Error { .. } => vec![stale(call, times.stale_after)],
         // Timers live in the stream of inputs: one that was made anew has none.
         _ if before.is_none_or(|before| before.position.epoch != call.progress.position.epoch) => {
             vec![stale(call, times.stale_after)]
@@ -76,7 +78,7 @@ impl Step<'_> {
         if !filled {
             return Outcome::Waiting {
                 timers: vec![finalize(call, true, FILL_PATIENCE)],
-                ask: Some(Question::History),
+                ask: Some(Question::History { completes: true }),
             };
         }
         let nothing = Transcript::default();

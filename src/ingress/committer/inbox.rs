@@ -53,6 +53,23 @@ impl Inbox {
         }
     }
 
+    /// Waits until so many events are there, or for so long.
+    pub async fn gather(&mut self, waiting: &mut Waiting, wanted: usize, patience: Duration) {
+        let wanted = wanted.min(BATCH_MAX);
+        let mut jobs = Vec::new();
+        let came = async {
+            loop {
+                let missing = wanted.saturating_sub(waiting.entries.len() + jobs.len());
+                if missing == 0 || self.jobs.recv_many(&mut jobs, missing).await == 0 {
+                    return;
+                }
+            }
+        };
+        // Either way what came is in the list.
+        tokio::time::timeout(patience, came).await.ok();
+        waiting.extend(jobs);
+    }
+
     pub fn top_up(&mut self, waiting: &mut Waiting) {
         while waiting.entries.len() < BATCH_MAX
             && let Ok(job) = self.jobs.try_recv()

@@ -30,6 +30,8 @@ const BATCH_MIN: usize = 30;
 const BATCH_COST: Duration = Duration::from_millis(4);
 /// A round of fewer messages measures the way to the server, not what it does with a message.
 const SAMPLE_MIN: usize = 8;
+/// Nobody waits longer than this for others, however slow batches are.
+const PATIENCE_MAX: Duration = Duration::from_millis(5);
 /// The other way is tried now and then, because what was measured once may have changed; this part
 /// of the time may go into it.
 const PROBE_SHARE: u32 = 64;
@@ -78,6 +80,12 @@ impl Costs {
                 pays != probes
             }
         }
+    }
+
+    /// How long to wait for what would make the next batch as large as the last. Half of what a
+    /// second batch would cost them is worth it.
+    pub fn patience(&self) -> Duration {
+        (self.batch / 2).min(PATIENCE_MAX)
     }
 
     /// So long took this many messages, one by one.
@@ -229,6 +237,16 @@ mod tests {
         run(&mut costs, MS / 4, 5 * MS);
         let (batches, singles) = run(&mut costs, MS / 4, 5 * MS);
         assert!(singles > Duration::ZERO && singles < batches / 50);
+    }
+
+    #[test]
+    fn others_are_waited_for_in_proportion_and_not_for_ever() {
+        let mut costs = Costs::new(Grouping::Auto);
+        assert_eq!(costs.patience(), 2 * MS);
+        for _ in 0..50 {
+            costs.saw_batch(200 * MS);
+        }
+        assert_eq!(costs.patience(), PATIENCE_MAX);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub(super) struct Rounds {
     costs: Costs,
     known: LruCache<String, ()>,
     counters: Arc<Counters>,
+    /// How many went in the last round, if that was a batch.
+    last_batch: Option<usize>,
 }
 
 impl Rounds {
@@ -75,7 +77,16 @@ impl Rounds {
             costs: Costs::new(grouping),
             known: LruCache::new(KNOWN_MAX),
             counters,
+            last_batch: None,
         }
+    }
+
+    /// How many events are worth waiting for before the next round, and how long. Senders that
+    /// wait for their answers get them together after a batch, and come back together a moment
+    /// later; a round that begins with the first of them makes all others wait for a second one.
+    pub fn expected(&self) -> Option<(usize, Duration)> {
+        let count = self.last_batch?;
+        Some((count, self.costs.patience()))
     }
 
     /// Stores the first of these entries, as many as fit into a round, in the order of each call.
@@ -84,6 +95,7 @@ impl Rounds {
         let entries = within_bounds(entries);
         let split = parts(entries, |id| self.known.contains(id));
         let grouped = may_group && self.costs.choose_batch(split.together.len());
+        self.last_batch = grouped.then_some(split.together.len());
         let fates = if grouped {
             let mut fates = vec![Fate::Unsent; entries.len()];
             self.singles(entries, &split.apart, &mut fates).await;

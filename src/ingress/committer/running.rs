@@ -105,6 +105,9 @@ impl Running {
         if self.waiting.entries.is_empty() && !self.inbox.wait(&mut self.waiting).await {
             return false;
         }
+        if let Some((wanted, patience)) = self.rounds.as_ref().and_then(Rounds::expected) {
+            self.inbox.gather(&mut self.waiting, wanted, patience).await;
+        }
         self.inbox.top_up(&mut self.waiting);
         let rounds = match &mut self.rounds {
             Some(rounds) if self.layout_known && self.bus.connection().is_connected() => rounds,

@@ -94,6 +94,10 @@ impl Ingress {
         .await;
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("it has not been waited for")
+    }
+
     /// Ends it without a warning.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();

@@ -82,10 +82,10 @@ impl Observer {
         self.ask(subject, "{}").await
     }
 
-    async fn ask(&self, subject: &str, question: &'static str) -> Value {
+    async fn ask(&self, subject: &str, question: impl Into<String>) -> Value {
         let asked = self
             .client
-            .request(format!("$JS.API.{subject}"), question.into());
+            .request(format!("$JS.API.{subject}"), question.into().into());
         let answer = within(subject, asked).await.unwrap();
         let json: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(json["error"], Value::Null, "{subject}");
@@ -93,9 +93,18 @@ impl Observer {
     }
 
     /// How many messages a stream holds.
-    pub async fn messages(&self, stream: &str) -> u64 {
+    pub async fn messages_and_canaries(&self, stream: &str) -> u64 {
         let info = self.api(&format!("STREAM.INFO.{stream}")).await;
         info["state"]["messages"].as_u64().unwrap()
+    }
+
+    /// How many messages a stream holds, canaries not counted.
+    pub async fn messages(&self, stream: &str) -> u64 {
+        let canary = format!("voicebus.canary.{stream}");
+        let question = format!(r#"{{"subjects_filter":"{canary}"}}"#);
+        let info = self.ask(&format!("STREAM.INFO.{stream}"), question).await;
+        let canaries = info["state"]["subjects"][canary].as_u64();
+        info["state"]["messages"].as_u64().unwrap() - canaries.unwrap_or(0)
     }
 
     /// How many inputs VOICE_IN holds, timers that are still to fire not counted.

@@ -1,5 +1,7 @@
 //! Calls that never get an end.
 
+use voicebus::domain::ids::CallId;
+use voicebus::domain::timer::{Arm, Timer};
 use voicebus::simulate::{Fault, Route, StandIn, StandInConfig};
 
 use super::*;
@@ -108,4 +110,29 @@ async fn the_first_leg_of_an_outbound_call_ends_soon_after_the_second() {
     assert_eq!(other_leg, Some(call.clone()));
     assert_eq!(world.completed(&leg.subject).await.1.len(), 2);
     assert_eq!(world.completed(&call).await, (1, vec![]));
+}
+
+#[tokio::test]
+async fn a_timer_of_a_router_whose_clock_is_behind_does_not_fire_at_once_for_ever() {
+    let world = World::start(Roles::IngressOnly, "", NO_VOICE_SERVER).await;
+    let router = connect(&world.nats, User::Router).await;
+    let bus = bus::Bus::open(router).await.unwrap();
+    let arm = |call: &str, minutes| Arm {
+        call: CallId::parse(call).unwrap(),
+        timer: Timer::Stale {
+            sequence: Some(1),
+            gone: false,
+        },
+        after: TimeDelta::minutes(minutes),
+    };
+    let stored_at = Utc::now();
+    let behind = stored_at - TimeDelta::hours(1);
+    bus.arm(&arm("rtc_1", 30), behind, stored_at).await.unwrap();
+    bus.arm(&arm("rtc_2", 0), behind, stored_at).await.unwrap();
+    eventually("the timer that is due", async || {
+        (world.pending("voice.in.*.rtc_2.timer").await? == 1).then_some(())
+    })
+    .await;
+    assert_eq!(world.pending("voice.in.*.rtc_1.timer").await, Some(0));
+    assert_eq!(world.pending("voice.timer.rtc_1.stale").await, Some(1));
 }

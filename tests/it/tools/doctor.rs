@@ -6,13 +6,18 @@ use tokio::net::TcpListener;
 use voicebus::cli::{Exit, doctor};
 
 use super::calls::with_router;
-use super::{Stage, args};
-use crate::harness::Nats;
+use super::{Stage, args, args_at};
+use crate::harness::{Bus, Nats, Relaxed};
+use voicebus::bus::server::User;
 
 async fn examined(nats: &Nats, words: &[&str]) -> (Value, Exit) {
+    examined_at(nats.url(), words).await
+}
+
+async fn examined_at(url: &str, words: &[&str]) -> (Value, Exit) {
     let mut out = Vec::new();
     let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-    let exit = doctor::run(args(nats, &words), &mut out).await.unwrap();
+    let exit = doctor::run(args_at(url, &words), &mut out).await.unwrap();
     (serde_json::from_slice(&out).unwrap(), exit)
 }
 
@@ -69,6 +74,7 @@ async fn who_is_missing_is_named() {
         [
             ("NATS", "fine"),
             ("streams", "fine"),
+            ("durability", "note"),
             ("room", "fine"),
             ("dead letters", "fine"),
             ("router", "wrong"),
@@ -77,6 +83,30 @@ async fn who_is_missing_is_named() {
             ("commands", "wrong"),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_server_that_acknowledges_too_early_is_wrong_unless_that_is_wanted() {
+    let level = |report: &Value| {
+        let found = levels(report);
+        let found = found.iter().find(|(name, _)| *name == "durability");
+        found.unwrap().1.to_owned()
+    };
+    let relaxed = Relaxed::start().await;
+    let mut provision = relaxed.run("provision", &["--durability", "relaxed"]);
+    assert!(provision.ended().await.success());
+    let url = relaxed.url_of(User::Observer);
+    let (report, _) = examined_at(&url, &[]).await;
+    assert_eq!(level(&report), "wrong", "{report:#}");
+    let (report, _) = examined_at(&url, &["--durability", "relaxed"]).await;
+    assert_eq!(level(&report), "fine", "{report:#}");
+
+    let bus = Bus::provisioned().await;
+    let password = bus.server.credentials().password(User::Agent).reveal();
+    let with_user = format!("://agent:{password}@");
+    let url = bus.server.url().replacen("://", &with_user, 1);
+    let (report, _) = examined_at(&url, &[]).await;
+    assert_eq!(level(&report), "fine", "{report:#}");
 }
 
 #[tokio::test]

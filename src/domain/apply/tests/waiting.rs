@@ -92,6 +92,28 @@ fn a_call_that_begins_with_a_dead_letter_is_waited_for_too() {
 }
 
 #[test]
+fn a_history_that_is_asked_for_before_the_end_completes_nothing() {
+    let mut story = Story::new();
+    story.feed(spoken_at("one", 10));
+    assert_eq!(story.feed(InputKind::Sync), "waiting");
+    assert_eq!(story.asked, Some(Question::History { completes: false }));
+}
+
+#[test]
+fn a_timer_that_ends_as_a_dead_letter_is_followed_by_another() {
+    let mut story = Story::new();
+    story.feed(inbound("+12015550142"));
+    let input = story.input(silent_since(1));
+    let rejection = Rejection {
+        code: "exhausted",
+        text: String::new(),
+    };
+    let (_, timers) = reject(story.log.as_ref(), &input, &rejection, 7, &policy());
+    story.note(&timers);
+    assert_eq!(story.timers, [stale_timer(2, 1800)]);
+}
+
+#[test]
 fn the_transcript_is_completed_once_in_the_order_of_speech() {
     let mut story = Story::new();
     story.feed(inbound("+12015550142"));
@@ -101,7 +123,7 @@ fn the_transcript_is_completed_once_in_the_order_of_speech() {
     assert_eq!(story.timers, [finalize_timer(false, 5)]);
     assert_eq!(story.feed(ASK_FIRST), "waiting");
     assert_eq!(story.timers, [finalize_timer(true, 20)]);
-    assert_eq!(story.asked, Some(Question::History));
+    assert_eq!(story.asked, Some(Question::History { completes: true }));
     assert_eq!(story.feed(COMPLETE), "transcript.completed 1: one two");
     assert_eq!(story.timers, [""; 0]);
     assert_eq!(story.feed(COMPLETE), "duplicate");
@@ -194,6 +216,27 @@ fn what_the_history_has_more_comes_out_marked_and_once() {
     assert_eq!(story.feed(recorded("two", 20)), "duplicate");
 }
 
+/// A sender of another kind stamps an utterance when it hears of it.
+#[test]
+fn what_was_fetched_after_the_end_is_known_when_it_comes_late_and_stamped_a_little_later() {
+    let mut story = Story::new();
+    story.feed(spoken_at("one", 10));
+    story.feed(ended(EndReason::Completed));
+    assert_eq!(story.feed(recorded("two", 20)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("two", 22)), "duplicate");
+    assert_eq!(story.feed(spoken_at("two", 40)), "transcript.user");
+}
+
+/// While people talk, somebody may say the same again.
+#[test]
+fn what_was_fetched_before_the_end_is_not_taken_for_what_is_said_after_it() {
+    let mut story = Story::new();
+    story.feed(spoken_at("one", 10));
+    assert_eq!(story.feed(recorded("yes", 20)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("yes", 22)), "transcript.user");
+    assert_eq!(story.feed(spoken_at("yes", 20)), "duplicate");
+}
+
 #[test]
 fn a_history_that_is_asked_for_later_makes_a_second_completion_if_it_has_more() {
     let mut story = Story::new();
@@ -201,7 +244,7 @@ fn a_history_that_is_asked_for_later_makes_a_second_completion_if_it_has_more() 
     story.feed(ended(EndReason::Completed));
     story.feed(COMPLETE);
     assert_eq!(story.feed(InputKind::Sync), "waiting");
-    assert_eq!(story.asked, Some(Question::History));
+    assert_eq!(story.asked, Some(Question::History { completes: true }));
     assert_eq!(story.feed(COMPLETE), "duplicate");
     assert_eq!(story.feed(recorded("two", 20)), "transcript.user");
     assert_eq!(story.feed(COMPLETE), "transcript.completed 2: one two");
