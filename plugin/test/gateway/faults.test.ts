@@ -4,7 +4,7 @@ import { reached } from "../lab/process.ts";
 import { callsCompleted, everyWordIsInItsPlace, inWorld, settled } from "../lab/world.ts";
 
 /** How often the gateway is killed; ten times is the long form, and takes ten minutes. */
-const ROUNDS = Number(process.env["FAULT_ROUNDS"] ?? 4);
+const ROUNDS = Number(process.env["FAULT_ROUNDS"] ?? 3);
 const WORDS = 20;
 /** Some twenty events for each call; a gateway takes half a minute to come back. */
 const RATE = 5;
