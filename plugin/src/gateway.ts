@@ -86,20 +86,16 @@ export class Gateway {
   }
 
   /** The session's present conversation, made if there is none. */
-  async openSession(scope: SessionScope, displayName: string): Promise<string> {
+  async openSession(scope: SessionScope, displayName?: string): Promise<string> {
     const entry = this.#runtime.agent.session.getSessionEntry(scope);
     if (entry) return entry.sessionId;
     const sessionId = randomUUID();
     await this.#runtime.agent.session.upsertSessionEntry({
       ...scope,
-      entry: { sessionId, updatedAt: Date.now(), displayName },
+      entry: { sessionId, updatedAt: Date.now(), ...(displayName ? { displayName } : {}) },
     });
     // Somebody else may have been first.
     return this.#runtime.agent.session.getSessionEntry(scope)?.sessionId ?? sessionId;
-  }
-
-  hasSession(scope: SessionScope): boolean {
-    return this.#runtime.agent.session.getSessionEntry(scope) !== undefined;
   }
 
   /**

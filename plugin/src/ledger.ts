@@ -51,6 +51,14 @@ export class Ledger {
       .run(subject, to.sequence, to.position, Date.now());
   }
 
+  /** The place in the stream of the newest event that is written down; 0 when there is none. */
+  newest(): number {
+    const row = this.#db.prepare("SELECT max(position) AS position FROM progress").get() as {
+      position: number | null;
+    };
+    return row.position ?? 0;
+  }
+
   /** What is remembered of something that is done once. */
   recall(what: string, key: string): string | undefined {
     const row = this.#db

@@ -176,7 +176,7 @@ export class Service {
     const { nats } = this.settings;
     this.#connection ??= await connectTo(nats, secretsOf(nats, process.env));
     const handle = this.#scribe.handle.bind(this.#scribe);
-    this.#feed = await Feed.open(this.#connection, nats, handle, {
+    this.#feed = await Feed.open(this.#connection, nats, this.ledger.newest(), handle, {
       trouble: (error) => this.#trouble(error),
       well: () => this.#well(),
       unreadable: (reason, position) => {

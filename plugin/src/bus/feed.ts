@@ -32,6 +32,15 @@ const WORKING_EVERY_MS = 3_000;
  */
 export type Handler = (subject: string, batch: Stored[]) => Promise<void>;
 
+/** Somebody has deleted the consumer, or the stream. */
+class ConsumerGone extends Error {
+  constructor() {
+    super("the consumer or the stream was deleted");
+  }
+}
+
+const GONE = new Set<string>(["consumer_not_found", "consumer_deleted", "stream_not_found"]);
+
 export interface FeedReport {
   unreadable(reason: string, position: number): void;
   trouble(error: unknown): void;
@@ -51,6 +60,7 @@ export class Feed {
   readonly #inHand = new Set<JsMsg>();
   readonly #lanes: Lanes<{ stored: Stored; message: JsMsg }>;
   #messages: ConsumerMessages | undefined;
+  #gone = false;
   #stopped = false;
 
   private constructor(
@@ -77,15 +87,20 @@ export class Feed {
     });
   }
 
-  /** Finds or makes the consumer. Throws a sentence for people when that cannot be. */
+  /**
+   * Finds or makes the consumer; `newest` is the place of the newest event that is written down, so
+   * that one that somebody has deleted is made again where it was. Throws a sentence for people
+   * when that cannot be.
+   */
   static async open(
     connection: NatsConnection,
     settings: Settings["nats"],
+    newest: number,
     handle: Handler,
     report: FeedReport,
   ): Promise<Feed> {
     const manager = await jetstreamManager(connection, { checkAPI: false });
-    await ensureConsumer(manager, settings);
+    await ensureConsumer(manager, settings, newest);
     const consumer = await jetstream(connection).consumers.get(STREAM_EVENT, settings.consumer);
     return new Feed(manager, consumer, handle, report);
   }
@@ -101,6 +116,7 @@ export class Feed {
           await this.#consume();
         } catch (error) {
           if (this.#stopped) return;
+          if (error instanceof ConsumerGone) throw error;
           this.#report.trouble(error);
           await new Promise((resolve) => setTimeout(resolve, 1_000));
         }
@@ -139,6 +155,7 @@ export class Feed {
     void this.#watch(messages);
     this.#report.well();
     for await (const message of messages) this.#take(message);
+    if (this.#gone) throw new ConsumerGone();
   }
 
   /** Reports outages of the pull; the client itself resumes it. */
@@ -146,8 +163,9 @@ export class Feed {
     for await (const status of messages.status()) {
       if (status.type === "heartbeats_missed" && status.count === 2) {
         this.#report.trouble(new Error("NATS does not answer"));
-      } else if (status.type === "consumer_not_found" || status.type === "stream_not_found") {
-        this.#report.trouble(new Error(`${status.type.replaceAll("_", " ")} on the bus`));
+      } else if (GONE.has(status.type)) {
+        this.#gone = true;
+        messages.stop();
       }
     }
   }
@@ -167,10 +185,15 @@ export class Feed {
   }
 }
 
-async function ensureConsumer(manager: JetStreamManager, settings: Settings["nats"]) {
+async function ensureConsumer(
+  manager: JetStreamManager,
+  settings: Settings["nats"],
+  newest: number,
+): Promise<void> {
   const name = settings.consumer;
+  let end: number;
   try {
-    await manager.streams.info(STREAM_EVENT);
+    end = (await manager.streams.info(STREAM_EVENT)).state.last_seq;
   } catch (error) {
     if (isApiError(error, 10059)) {
       throw new Error(
@@ -196,10 +219,25 @@ async function ensureConsumer(manager: JetStreamManager, settings: Settings["nat
       ack_wait: nanos(ACK_WAIT_MS),
       max_ack_pending: IN_FLIGHT_MAX,
       max_deliver: -1,
-      deliver_policy: settings.start === "all" ? DeliverPolicy.All : DeliverPolicy.New,
+      ...beginning(settings.start, newest, end),
       replay_policy: ReplayPolicy.Instant,
     });
   }
+}
+
+/** Where a consumer that is not there begins. */
+function beginning(start: "new" | "all", newest: number, end: number) {
+  // The first time.
+  if (newest === 0) {
+    return { deliver_policy: start === "all" ? DeliverPolicy.All : DeliverPolicy.New };
+  }
+  // A stream that is shorter than what was read is another one.
+  if (newest > end) return { deliver_policy: DeliverPolicy.All };
+  // What was in flight before the newest may not be written down yet.
+  return {
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: Math.max(1, newest - IN_FLIGHT_MAX),
+  };
 }
 
 function isApiError(error: unknown, code: number): boolean {

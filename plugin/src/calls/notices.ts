@@ -70,7 +70,7 @@ export class Notices {
         ? "What was said is in this session."
         : `What was said is in the session ${scope.sessionKey}.`;
     const text = notice.hasWords ? `${notice.text} ${where}` : notice.text;
-    await this.#gateway.openSession(to, "Phone");
+    await this.#gateway.openSession(to);
     this.#keep(notice.key, { state: "pending", ...to, text });
     this.#look();
   }

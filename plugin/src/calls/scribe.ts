@@ -101,7 +101,7 @@ export class Scribe {
   }
 
   async #write(events: VoiceEvent[]): Promise<void> {
-    let run: { key: string; messages: Message[]; name: string } | undefined;
+    let run: { key: string; messages: Message[]; name: string | undefined } | undefined;
     const flush = async () => {
       if (run) await this.#append(run.key, run.messages, run.name);
       run = undefined;
@@ -151,7 +151,7 @@ export class Scribe {
     await this.#append(event.sessionKey, messages, nameOf(event));
   }
 
-  async #append(sessionKey: string, messages: Message[], name: string): Promise<void> {
+  async #append(sessionKey: string, messages: Message[], name: string | undefined): Promise<void> {
     const scope = scopeOf(sessionKey);
     if (!scope) {
       this.#logger.error("a call names a session key that OpenClaw cannot have; not written down");
@@ -200,7 +200,9 @@ function scopeOf(sessionKey: string): SessionScope | undefined {
   return agentId === undefined ? undefined : { sessionKey, agentId };
 }
 
-function nameOf(event: VoiceEvent): string {
+/** A name for a session that is made for calls; others have names of their own. */
+function nameOf(event: VoiceEvent): string | undefined {
+  if (!event.sessionKey.includes(":voice:")) return undefined;
   const number = event.data.call?.number ?? event.data.command?.to;
   return number ? `Phone ${shownNumber(number, "masked")}` : "Phone";
 }

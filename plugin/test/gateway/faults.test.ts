@@ -1,5 +1,6 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
+import { jetstreamManager } from "@nats-io/jetstream";
 import { reached } from "../lab/process.ts";
 import { callsCompleted, everyWordIsInItsPlace, inWorld, settled } from "../lab/world.ts";
 
@@ -62,5 +63,21 @@ test("calls that were made while the gateway was away are written when it is bac
     await gateway.up();
     await settled(world);
     assert.equal(await everyWordIsInItsPlace(world), 22 * 6);
+  });
+});
+
+test("a consumer that somebody deletes is made again where it was", async () => {
+  await inWorld({}, async (world) => {
+    const { voicebus } = world;
+    await voicebus.simulate("before", ["--calls", "3", "--rate", "0", "--seed", "1"]);
+    await settled(world);
+    const connection = await voicebus.connect();
+    const manager = await jetstreamManager(connection, { checkAPI: false });
+    await manager.consumers.delete("VOICE_EVENT", "openclaw");
+    await connection.close();
+    await voicebus.simulate("meanwhile", ["--calls", "10", "--rate", "0", "--seed", "2"]);
+    await callsCompleted(world, 13);
+    await settled(world);
+    assert.equal(await everyWordIsInItsPlace(world), 13 * 6);
   });
 });
