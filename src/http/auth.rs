@@ -9,6 +9,29 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::Error;
 
+/// Who has knocked: whoever shows the same token is the same client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client(String);
+
+impl Client {
+    /// A name that tells clients apart and does not give the token away.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Everybody, where no token is asked for.
+    fn anybody() -> Self {
+        Self("anybody".to_owned())
+    }
+
+    fn showing(digest: [u8; 32]) -> Self {
+        // Digested once more: the digest is what a token is compared with.
+        let name = Sha256::digest(digest);
+        Self(name.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
 /// The tokens that open one kind of door. Only their digests are kept, so that a comparison takes
 /// the same time whatever is compared, and a dump of memory shows none.
 #[derive(Clone, Default)]
@@ -40,13 +63,13 @@ impl Tokens {
         self.digests.is_empty()
     }
 
-    /// Lets a request in that shows one of the tokens.
+    /// Lets a request in that shows one of the tokens, and says whose it is.
     ///
     /// # Errors
     /// 401 without a token or with a wrong one, 400 when the header is there twice.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<Client, Error> {
         if self.is_open() {
-            return Ok(());
+            return Ok(Client::anybody());
         }
         let mut lines = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -66,7 +89,7 @@ impl Tokens {
             known | digest.ct_eq(&shown)
         });
         if bool::from(known) {
-            Ok(())
+            Ok(Client::showing(shown))
         } else {
             Err(unauthorized())
         }
@@ -79,10 +102,11 @@ impl Tokens {
 /// As [`Tokens::check`].
 pub async fn only_with(
     State(tokens): State<Tokens>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    tokens.check(request.headers())?;
+    let client = tokens.check(request.headers())?;
+    request.extensions_mut().insert(client);
     Ok(next.run(request).await)
 }
 
@@ -143,6 +167,15 @@ mod tests {
                 .status,
             StatusCode::BAD_REQUEST
         );
+    }
+
+    #[test]
+    fn a_client_is_its_token() {
+        let tokens = Tokens::new(["new", "old"]);
+        let client = |line: &str| tokens.check(&with(&[line])).unwrap();
+        assert_eq!(client("Bearer new"), client("bearer new"));
+        assert_ne!(client("Bearer new"), client("Bearer old"));
+        assert!(!client("Bearer new").as_str().contains("new"));
     }
 
     #[test]

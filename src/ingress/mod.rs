@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
 use crate::domain::Timestamp;
+use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 use crate::http::auth::Tokens;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub read_tokens: Tokens,
     /// The zone of times that come without one.
     pub time_zone: Tz,
+    /// What egress would refuse to dial is refused at the door.
+    pub rules: Rules,
     /// Whose sessions are meant by a session id without an agent.
     pub agent: AgentId,
 }

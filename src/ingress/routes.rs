@@ -36,7 +36,10 @@ pub fn routes(ingress: Ingress) -> Router {
         ));
     let commands = Router::new()
         .route("/openclaw/call", post(openclaw::place_call))
-        .route("/openclaw/call/{session}", delete(openclaw::end_call))
+        .route(
+            "/openclaw/call/{id}",
+            delete(openclaw::end_call).get(openclaw::outcome),
+        )
         .route("/openclaw/context", post(openclaw::inject_context))
         .route_layer(from_fn_with_state(
             ingress.settings.command_tokens.clone(),
