@@ -1,0 +1,83 @@
+import type { Command } from "../bus/event.ts";
+import { intentOf, NobodyAnswers, Refused } from "../bus/requests.ts";
+import { isId, service } from "../bus/subjects.ts";
+import { sessionOf } from "./call.ts";
+import { type Answer, type Tool, textOf } from "./tool.ts";
+
+const CALL = { type: "string", description: "Id of the call, as voice_calls shows it" };
+
+export const voiceHangup: Tool = {
+  name: "voice_hangup",
+  description: "End a telephone call that is going on.",
+  parameters: {
+    type: "object",
+    additionalProperties: false,
+    required: ["call"],
+    properties: { call: CALL },
+  },
+  async run(bench, asker, params) {
+    const call = textOf(params, "call") ?? "";
+    if (!isId(call)) return no(`${JSON.stringify(call)} is no id of a call.`);
+    const id = intentOf(asker.sessionKey ?? "", asker.toolCallId);
+    const session = sessionOf(asker);
+    const outcome = await bench
+      .requests()
+      .command("hangup", call, id, { id, ...(session ? { session } : {}) }, 20_000);
+    const reason = outcome?.reason ? ` because ${outcome.reason}` : "";
+    if (!outcome) {
+      return {
+        text: `Ending the call ${call} is queued. Look with voice_calls whether it is over.`,
+        details: { status: "queued", call },
+      };
+    }
+    switch (outcome.status) {
+      case "confirmed":
+        return { text: `The call ${call} is ended.`, details: { status: "ended", call } };
+      case "refused":
+        return no(`The call ${call} was not ended: refused${reason}.`);
+      default:
+        return no(`It is not known whether the call ${call} is over${reason}.`, outcome.status);
+    }
+  },
+};
+
+export const voiceSay: Tool = {
+  name: "voice_say",
+  description: "Have the assistant say something in a telephone call that is going on.",
+  parameters: {
+    type: "object",
+    additionalProperties: false,
+    required: ["call", "text"],
+    properties: {
+      call: CALL,
+      text: { type: "string", maxLength: 2000, description: "The words to say" },
+    },
+  },
+  async run(bench, asker, params) {
+    const call = textOf(params, "call") ?? "";
+    const text = textOf(params, "text");
+    if (!isId(call) || !text) return no("A call and a text are needed.");
+    const id = intentOf(asker.sessionKey ?? "", asker.toolCallId);
+    try {
+      const { status, command } = await bench
+        .requests()
+        .ask<{ status: string; command?: Command }>(
+          service.say,
+          { call, text, id, wait_ms: 10_000 },
+          12_000,
+        );
+      if (status === "confirmed") return { text: "It is being said.", details: { status, call } };
+      return no(`It was not said: ${command?.reason ?? status}.`, status);
+    } catch (error) {
+      if (error instanceof NobodyAnswers) {
+        return no("Not said: this voicebus, or its call server, cannot say words into a call.");
+      }
+      if (error instanceof Refused) return no(`Not said: ${error.message}.`);
+      throw error;
+    }
+  },
+};
+
+function no(text: string, status = "refused"): Answer {
+  return { text, details: { status } };
+}
