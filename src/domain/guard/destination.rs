@@ -29,9 +29,17 @@ impl<'a> Destination<'a> {
         if !phonenumber::is_valid(&parsed) {
             return Err(unknown());
         }
-        let plans = DATABASE
-            .by_code(&parsed.country().code())
-            .unwrap_or_default();
+        let (code, national) = (parsed.country().code(), parsed.national().to_string());
+        // The plan drops what is dialled within a country only, such as the 0 in +44 (0) 20. What
+        // is dialled is the number as it came, and under each spelling it would be another number
+        // to the limits, to the prefixes and to who looks for its calls.
+        if number.digits() != format!("{code}{national}") {
+            return Err(Refusal::never(
+                "invalid-number",
+                "the number to call is not written as its numbering plan has it, which may be for a 0 after the country code",
+            ));
+        }
+        let plans = DATABASE.by_code(&code).unwrap_or_default();
         // The library loses the leading zero of Italian numbers on the way to their country.
         let plan = parsed.metadata(&DATABASE).or_else(|| {
             let main = plans.iter().find(|plan| plan.is_main_country_for_code());
@@ -42,7 +50,7 @@ impl<'a> Destination<'a> {
             .filter(|id| id.len() == 2 && id.bytes().all(|byte| byte.is_ascii_uppercase()));
         Ok(Self {
             number,
-            national: parsed.national().to_string(),
+            national,
             country,
             plans,
         })

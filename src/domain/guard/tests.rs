@@ -66,6 +66,34 @@ fn what_no_deployment_dials_is_refused_by_its_guard() {
     }
 }
 
+/// The server dials the digits as they are, so the guards must not look at others.
+#[test]
+fn a_number_has_one_way_to_be_written() {
+    let rules = Rules {
+        own_numbers: vec![number("+15005550006")],
+        ..Rules::default()
+    };
+    for to in ["+112015550123", "+4402079460123", "+115005550006", "+43012345678"] {
+        assert_eq!(verdict(&rules, to), "invalid-number", "{to}");
+    }
+    let mut wrong = Vec::new();
+    for plan in phonenumber::metadata::DATABASE.iter() {
+        for kind in [phonenumber::Type::FixedLine, phonenumber::Type::Mobile] {
+            let example = plan
+                .descriptors()
+                .get(kind)
+                .and_then(|descriptor| descriptor.example());
+            if let Some(example) = example {
+                let to = format!("+{}{example}", plan.country_code());
+                if verdict(&rules, &to) == "invalid-number" {
+                    wrong.push(format!("{} {to}", plan.id()));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 #[test]
 fn a_short_number_behind_a_country_code_is_one_too() {
     // Tonga and Niue have numbers of few digits; their plans decide which are real.
