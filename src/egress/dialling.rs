@@ -111,8 +111,7 @@ impl Dialling {
         let left = self.carry_on(arrival, first, &mut hand).await;
         drop(hand.permit.take());
         if let Some(counted) = hand.counted.take() {
-            // It did not come to be sent.
-            told(self.guards.give_back(counted).await);
+            told(self.not_sent_here(arrival.intent, counted).await);
         }
         if hand.has_number
             && let Some(dial) = arrival.dial
@@ -268,6 +267,21 @@ impl Dialling {
             at: self.clock.now(),
             calls_before,
         }))
+    }
+
+    /// A dial is counted once for all workers that prepare it. One that did not come to send it
+    /// gives it back, unless another one did: then a phone rang.
+    async fn not_sent_here(&self, intent: &IntentId, counted: Counted) -> Result<(), Trouble> {
+        let found = self.intents.find_at_leader(intent).await?;
+        match found.state() {
+            Some(
+                State::Sending(_)
+                | State::Unknown { .. }
+                | State::Confirmed { .. }
+                | State::Abandoned { .. },
+            ) => Ok(()),
+            _ => self.guards.give_back(counted).await,
+        }
     }
 
     /// What a dial counts for once it is known what became of it.

@@ -280,6 +280,31 @@ async fn an_egress_that_stood_still_does_not_dial_late_what_another_has_taken_ov
     scene.clear(other).await;
 }
 
+/// A worker that counted a dial and lost the race for it must not take it out of the count: it rang.
+#[tokio::test]
+async fn a_dial_that_another_has_taken_over_stays_counted() {
+    let scene = Scene::set().await;
+    let limit = ("VOICEBUS_CALLS_PER_HOUR", "1");
+    let stop = [limit, ("VOICEBUS_STOP_AT", "egress.before_record")];
+    let still = scene.egress(scene.address, &stop).await;
+    scene.asks("wish", "+12015550123").await;
+    scene.feed.hears("wish", "command.accepted").await;
+    stands_still(&still).await;
+    let other = scene.egress(scene.address, &[limit]).await;
+    assert_eq!(scene.rests("wish").await, "command.confirmed");
+    still.signal(Signal::CONT);
+    reached("the other to let go of it", async || {
+        let log = still.log();
+        log.contains("\"call placed\"").then_some(()).ok_or(log)
+    })
+    .await;
+    still.stop().await;
+    scene.asks("next", "+12015550124").await;
+    scene.feed.hears("next", "command.refused").await;
+    assert_eq!((scene.rang("wish"), scene.rang("next")), (1, 0));
+    scene.clear(other).await;
+}
+
 async fn stands_still(egress: &Process) {
     reached("egress to stand still", async || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", egress.pid())).unwrap();
