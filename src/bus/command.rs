@@ -55,10 +55,10 @@ impl Bus {
             ..request.clone()
         };
         let payload = json(&stored)?;
-        let fingerprint = stored.fingerprint();
-        if self.is_another(intent, &fingerprint).await {
-            return Err(Error::Conflict);
+        if let Some(outcome) = self.told_of_dial(intent, &stored).await? {
+            return Ok(outcome);
         }
+        let fingerprint = stored.fingerprint();
         let outcome = self
             .submit(Verb::Dial, intent.as_str(), intent, payload, wait)
             .await?;
@@ -67,6 +67,30 @@ impl Bus {
             return Err(Error::Conflict);
         }
         Ok(outcome)
+    }
+
+    /// What became of a dial that was asked for before, once there is an answer. The stream knows a
+    /// command again for some minutes only; egress has its record for months.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the id is that of another dial.
+    pub async fn told_of_dial(
+        &self,
+        intent: &IntentId,
+        request: &DialRequest,
+    ) -> Result<Option<Outcome>, Error> {
+        let Ok(Some(known)) = service::intent(self.connection(), intent).await else {
+            return Ok(None);
+        };
+        if known
+            .fingerprint
+            .is_some_and(|known| known != request.fingerprint())
+        {
+            return Err(Error::Conflict);
+        }
+        let command = service::command(self.connection(), intent).await;
+        let told = command.ok().flatten().filter(is_answer);
+        Ok(told.map(Outcome::answered))
     }
 
     /// Whether egress knows another dial by this id. Where nobody answers nothing is known; then

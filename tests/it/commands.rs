@@ -67,6 +67,66 @@ async fn fifty_clients_with_one_key_are_one_call_and_get_one_answer() {
     up.stop().await;
 }
 
+/// Who asks again says what was said the first time, also when that could not be asked for any
+/// more.
+#[tokio::test]
+async fn who_asks_again_too_late_for_a_call_gets_the_first_answer() {
+    let (up, server) = up().await;
+    let deadline = chrono::Utc::now() + chrono::TimeDelta::seconds(10);
+    let mut wish = body("+12015550123");
+    wish["deadline"] = json!(deadline.to_rfc3339());
+    let first = call(&up.http, "one", &wish).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    reached("the deadline", async || {
+        let left = deadline - chrono::Utc::now();
+        (left < chrono::TimeDelta::zero())
+            .then_some(())
+            .ok_or_else(|| left.to_string())
+    })
+    .await;
+    let again = call(&up.http, "one", &wish).await;
+    assert_eq!((again.status, again.json()), (200, first.json()));
+    let new = call(&up.http, "two", &wish).await;
+    assert_eq!((new.status, &*new.refusal()), (422, "invalid_deadline"));
+    assert_eq!(server.calls().len(), 1);
+    server.stop().await;
+    up.stop().await;
+}
+
+/// The stream knows a command again for ten minutes; the key is good for days.
+#[tokio::test]
+async fn a_key_is_known_for_longer_than_its_command() {
+    let (up, server) = up().await;
+    let provision = async_nats::jetstream::new(up.connect("provision").await);
+    let stream = provision.get_stream("VOICE_CMD").await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    config.duplicate_window = std::time::Duration::from_millis(100);
+    provision.update_stream(config).await.unwrap();
+    let wish = body("+12015550123");
+    let first = call(&up.http, "one", &wish).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    // Until the stream takes an id again that it has had.
+    let agent = async_nats::jetstream::new(up.connect("agent").await);
+    let probe = async || {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "probe");
+        let sent = agent.publish_with_headers("voice.cmd.cancel.probe", headers, "{}".into());
+        sent.await.unwrap().await.unwrap().duplicate
+    };
+    assert!(!probe().await);
+    reached("the stream to forget", async || {
+        (!probe().await)
+            .then_some(())
+            .ok_or_else(|| "it knows the id".to_owned())
+    })
+    .await;
+    let again = call(&up.http, "one", &wish).await;
+    assert_eq!((again.status, again.json()), (200, first.json()));
+    assert_eq!(server.calls().len(), 1);
+    server.stop().await;
+    up.stop().await;
+}
+
 #[tokio::test]
 async fn another_wish_under_the_same_key_is_a_conflict() {
     let (up, server) = up().await;

@@ -73,7 +73,12 @@ fn a_number_has_one_way_to_be_written() {
         own_numbers: vec![number("+15005550006")],
         ..Rules::default()
     };
-    for to in ["+112015550123", "+4402079460123", "+115005550006", "+43012345678"] {
+    for to in [
+        "+112015550123",
+        "+4402079460123",
+        "+115005550006",
+        "+43012345678",
+    ] {
         assert_eq!(verdict(&rules, to), "invalid-number", "{to}");
     }
     let mut wrong = Vec::new();

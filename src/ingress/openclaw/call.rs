@@ -50,35 +50,44 @@ pub(in crate::ingress) async fn place_call(
     let wait = wait::asked(&headers, query.as_deref())?;
     let asked: PlaceCall = ingress.read_command(&headers, body).await?;
     let now = Utc::now();
-    let intent = key.map_or_else(fresh_intent, |key| key.intent(DOOR));
+    let intent = key
+        .as_ref()
+        .map_or_else(fresh_intent, |key| key.intent(DOOR));
     let session = asked.openclaw_session_id.as_deref();
-    let request = DialRequest {
+    let mut request = DialRequest {
         to: asked.to,
         caller_id: asked.caller_id,
         message: Some(asked.message),
         context: asked.context,
         session: session.map(str::to_owned),
         agent: asked.agent,
-        deadline: asked
-            .deadline
-            .map(|deadline| deadline.at(now))
-            .transpose()?,
         ..DialRequest::default()
     };
     let dial = request
         .to_dial(intent.clone(), &ingress.settings.agent, now)
         .map_err(|error| invalid(Chain(&error).to_string()))?;
     // Egress decides; what it would refuse in any case need not get that far.
-    ingress
-        .settings
-        .rules
-        .check(&dial, now)
-        .map_err(|refusal| refused(&refusal.clone().into(), refusal.passes_at))?;
-    let outcome = ingress
-        .bus
-        .dial(&intent, &request, wait)
-        .await
-        .map_err(|error| not_stored(&error))?;
+    let deadline = asked.deadline.map(|deadline| deadline.at(now)).transpose();
+    let rules = &ingress.settings.rules;
+    let checked = deadline.and_then(|deadline| {
+        let passed = rules.check(&dial, now);
+        passed.map_err(|refusal| refused(&refusal.clone().into(), refusal.passes_at))?;
+        Ok(deadline)
+    });
+    let outcome = match checked {
+        Ok(deadline) => {
+            request.deadline = deadline;
+            ingress.bus.dial(&intent, &request, wait).await
+        }
+        // It may have been asked for in time, and be asked for again.
+        Err(refusal) if key.is_some() => match ingress.bus.told_of_dial(&intent, &request).await {
+            Ok(None) => return Err(refusal),
+            Ok(Some(told)) => Ok(told),
+            Err(error) => Err(error),
+        },
+        Err(refusal) => return Err(refusal),
+    };
+    let outcome = outcome.map_err(|error| not_stored(&error))?;
     let about = About {
         intent: &intent,
         session: session.unwrap_or(dial.session.as_str()),
