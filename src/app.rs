@@ -137,8 +137,11 @@ impl App {
         let bus = self.open(nats).await?;
         let server = VoiceServer::new(&self.config.voice_server)
             .context("egress cannot start")?
-            .in_time_zone(self.config.time_zone);
-        let egress = Egress::build(bus, server, &self.config.policy)
+            .in_time_zone(self.config.time_zone)
+            .with_tap_token(self.config.tap_token())
+            .context("egress cannot start")?;
+        let dir = self.config.dialling_dir.as_deref();
+        let egress = Egress::build(bus, server, &self.config.policy, &self.config.dialling, dir)
             .await
             .context("egress cannot start")?;
         let (health, in_flight) = (egress.health(), egress.in_flight());
@@ -168,6 +171,7 @@ impl App {
             doors: self.config.doors.clone(),
             clock: Clock::new(chrono::Utc::now),
             time_zone: self.config.time_zone,
+            rules: self.config.dialling.clone(),
             agent: self.config.policy.agent.clone(),
         };
         let options = committer::Options {

@@ -10,9 +10,11 @@
 
 pub mod call;
 pub mod calls;
+pub mod context;
 pub mod dlq;
 pub mod doctor;
 pub mod hangup;
+pub mod link;
 pub mod paint;
 pub mod replay;
 pub mod tail;
@@ -74,6 +76,12 @@ enum Command {
     Call(call::Args),
     /// End a call
     Hangup(hangup::Args),
+    /// Give a call something to know
+    Context(context::Args),
+    /// Put the calls of a number into a session
+    Link(link::Args),
+    /// Leave the calls of a number to the configured rules again
+    Unlink(link::UnlinkArgs),
     /// Look at what could not be used, try it again, or remove it
     Dlq(dlq::Args),
     /// Publish old events again, for tests and for those who missed them
@@ -131,6 +139,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Calls(args) => tool(calls::run(args, &mut io::stdout())).await,
         Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
         Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
+        Command::Context(args) => tool(context::run(args, &mut io::stdout())).await,
+        Command::Link(args) => tool(link::run(args, &mut io::stdout())).await,
+        Command::Unlink(args) => tool(link::run_unlink(args, &mut io::stdout())).await,
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
         Command::Replay(args) => tool(replay::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,

@@ -2,7 +2,9 @@
 //! mistakes reported together.
 
 mod calls;
+mod dialling;
 mod doors;
+mod duration;
 mod file;
 mod mistakes;
 mod overrides;
@@ -15,6 +17,7 @@ use chrono_tz::Tz;
 
 use crate::bus;
 use crate::bus::durability::Wanted as Durability;
+use crate::domain::guard::Rules;
 use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
 use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
@@ -56,8 +59,14 @@ pub struct Config {
     pub grouping: Grouping,
     /// How calls share sessions.
     pub policy: Policy,
+    /// What may be dialled.
+    pub dialling: Rules,
     /// The phone-call server.
     pub voice_server: String,
+    /// What its tap wants to see.
+    tap_token: Option<secret::Secret>,
+    /// Where egress keeps its high-water mark.
+    pub dialling_dir: Option<PathBuf>,
     /// Where `up` keeps its data.
     pub data_dir: PathBuf,
     /// Where the nats-server of `up` listens.
@@ -149,8 +158,18 @@ impl Config {
         let agent = setting("sessions", "agent", &overrides.agent);
         let scope = setting("sessions", "scope", &overrides.session_scope);
         let times = calls::Texts::take(|key| setting("calls", key, &None));
+        let dialling = dialling::Texts::take(&overrides.dialling, |key, over| {
+            setting("dialling", key, over)
+        });
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
         let own_numbers = setting("voice_server", "own_numbers", &overrides.own_numbers);
+        let dir = overrides
+            .dialling_dir
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let dialling_dir = setting("dialling", "data_dir", &dir)
+            .filter(|dir| !dir.is_empty())
+            .map(PathBuf::from);
         let dir = overrides
             .data_dir
             .as_ref()
@@ -169,6 +188,7 @@ impl Config {
         };
         let nats_password = secrets.one("VOICEBUS_NATS_PASSWORD");
         let of_doors = doors::Secrets::read(&mut secrets);
+        let tap_token = secrets.one("VOICEBUS_TAP_TOKEN");
 
         let mut wanted = Wanted {
             mistakes: &mut mistakes,
@@ -217,6 +237,7 @@ impl Config {
             },
         );
         let times = times.read(&mut wanted);
+        let dialling = dialling.read(&mut wanted);
         let voice_server = wanted.parsed(
             "voice_server.url",
             voice_server,
@@ -229,7 +250,7 @@ impl Config {
                 fits.then(|| text.to_owned())
             },
         );
-        let own_numbers = wanted.parsed(
+        let own_numbers: Option<Vec<E164>> = wanted.parsed(
             "voice_server.own_numbers",
             own_numbers,
             "numbers like +12015550100, separated by commas",
@@ -283,6 +304,7 @@ impl Config {
             agent,
             scope,
             times,
+            dialling,
             voice_server,
             own_numbers,
             json,
@@ -300,6 +322,7 @@ impl Config {
                 Some(agent),
                 Some(scope),
                 Some(times),
+                Some(dialling),
                 Some(voice_server),
                 Some(own_numbers),
                 Some(json),
@@ -318,6 +341,10 @@ impl Config {
                 spool_dir,
                 spool_bounds,
                 grouping,
+                dialling: Rules {
+                    own_numbers: own_numbers.clone(),
+                    ..dialling
+                },
                 policy: Policy {
                     agent,
                     scope,
@@ -325,6 +352,8 @@ impl Config {
                     own_numbers,
                 },
                 voice_server,
+                tap_token,
+                dialling_dir,
                 data_dir,
                 nats_listen,
                 log: Log { filter, json },
@@ -341,6 +370,21 @@ impl Config {
             config.spool_dir = SpoolDir::At(config.data_dir.join("spool"));
         }
         config
+    }
+
+    /// The same with a folder for egress in the data directory, unless another was named.
+    #[must_use]
+    pub fn with_dialling_dir(&self) -> Self {
+        let mut config = self.clone();
+        let of_up = || self.data_dir.join("egress");
+        config.dialling_dir.get_or_insert_with(of_up);
+        config
+    }
+
+    /// What the tap of the phone-call server wants to see.
+    #[must_use]
+    pub fn tap_token(&self) -> Option<&str> {
+        self.tap_token.as_ref().map(secret::Secret::reveal)
     }
 
     /// How a role connects to NATS.

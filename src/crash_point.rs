@@ -1,9 +1,10 @@
-//! Places in the code at which a test can have the process die: between two steps whose order
-//! matters, where a kill from outside would only hit by luck.
+//! Places in the code at which a test can have the process die or stand still: between two steps
+//! whose order matters, where a signal from outside would only hit by luck.
 //!
 //! `VOICEBUS_CRASH_AT=router.before_commit:17` kills the process with SIGKILL when it passes that
-//! place for the 17th time; without a number, at the first. Only debug builds read the variable; in
-//! a release build passing a place is nothing at all.
+//! place for the 17th time; without a number, at the first. `VOICEBUS_STOP_AT` stops it with SIGSTOP
+//! in the same way; SIGCONT lets it go on. Only debug builds read the variables; in a release build
+//! passing a place is nothing at all.
 
 #[cfg(debug_assertions)]
 mod armed {
@@ -12,15 +13,19 @@ mod armed {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    /// The variable that names the place.
-    const VARIABLE: &str = "VOICEBUS_CRASH_AT";
-
     struct Armed {
         place: String,
         passes_left: AtomicU64,
     }
 
-    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| parse(&std::env::var(VARIABLE).ok()?));
+    // Nothing of this process runs after a SIGKILL, least of all whatever would tidy up.
+    static SIGNALS: LazyLock<[(Option<Armed>, Signal); 2]> = LazyLock::new(|| {
+        let armed = |variable| parse(&std::env::var(variable).ok()?);
+        [
+            (armed("VOICEBUS_CRASH_AT"), Signal::KILL),
+            (armed("VOICEBUS_STOP_AT"), Signal::STOP),
+        ]
+    });
 
     fn parse(text: &str) -> Option<Armed> {
         let (place, passes) = text.split_once(':').unwrap_or((text, "1"));
@@ -31,12 +36,12 @@ mod armed {
     }
 
     pub fn pass(place: &str) {
-        let Some(armed) = ARMED.as_ref().filter(|armed| armed.place == place) else {
-            return;
-        };
-        if armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // Nothing of this process runs after it, least of all whatever would tidy up.
-            kill_process(getpid(), Signal::KILL).ok();
+        for (armed, signal) in SIGNALS.iter() {
+            if let Some(armed) = armed.as_ref().filter(|armed| armed.place == place)
+                && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1
+            {
+                kill_process(getpid(), *signal).ok();
+            }
         }
     }
 
@@ -54,7 +59,7 @@ mod armed {
     }
 }
 
-/// Dies here if this is the place and the time.
+/// Dies or stops here if this is the place and the time.
 #[cfg(debug_assertions)]
 pub fn pass(place: &str) {
     armed::pass(place);

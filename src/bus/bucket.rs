@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, CreateErrorKind, UpdateErrorKind};
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use thiserror::Error;
 
 use super::Bus;
@@ -24,6 +26,27 @@ pub struct Entry {
     /// Names this value; an update must show it.
     pub revision: u64,
 }
+
+/// Which life of a stream this is, and how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// When it was made, in nanoseconds since 1970: made anew, it has another.
+    pub created: i128,
+    /// The number of its last message.
+    pub last: u64,
+}
+
+impl Place {
+    fn of(info: &async_nats::jetstream::stream::Info) -> Self {
+        Self {
+            created: info.created.unix_timestamp_nanos(),
+            last: info.state.last_sequence,
+        }
+    }
+}
+
+/// Marks an entry that says that the key was removed.
+const KV_OPERATION: &str = "KV-Operation";
 
 /// Why a bucket did not do it.
 #[derive(Debug, Error)]
@@ -49,6 +72,22 @@ pub enum Error {
 }
 
 impl Bus {
+    /// Which life of a stream this is, and how far it has come.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn place_of(&self, stream: &'static str) -> Result<Place, Error> {
+        let away = |reason: String| Error::Away {
+            bucket: stream,
+            key: "*".to_owned(),
+            reason,
+        };
+        let found = within(self.connection().jetstream().get_stream(stream)).await;
+        let found = found.ok_or_else(|| away("no answer in time".to_owned()))?;
+        let found = found.map_err(|error| away(error.to_string()))?;
+        Ok(Place::of(found.cached_info()))
+    }
+
     /// Opens a bucket that provisioning has made.
     ///
     /// # Errors
@@ -83,6 +122,83 @@ impl Bucket {
                 value: entry.value,
                 revision: entry.revision,
             }))
+    }
+
+    /// Reads a key from the leader: what is there, even right after a write that was not answered.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn get_from_leader(&self, key: &str) -> Result<Option<Entry>, Error> {
+        let subject = format!("{}{key}", self.store.prefix);
+        let found = within(self.store.stream.get_last_raw_message_by_subject(&subject)).await;
+        match found.ok_or_else(|| self.away(key, "no answer in time"))? {
+            Ok(message) if message.headers.get(KV_OPERATION).is_some() => Ok(None),
+            Ok(message) => Ok(Some(Entry {
+                value: message.payload,
+                revision: message.sequence,
+            })),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.away(key, error)),
+        }
+    }
+
+    /// Writes a key, whatever it holds.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, Error> {
+        let put = within(self.store.put(key, value)).await;
+        put.ok_or_else(|| self.away(key, "no answer in time"))?
+            .map_err(|error| self.away(key, error))
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        let deleted = within(self.store.delete(key)).await;
+        deleted
+            .ok_or_else(|| self.away(key, "no answer in time"))?
+            .map_err(|error| self.away(key, error))
+    }
+
+    /// The keys that pass a filter, those that were removed included.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn keys(&self, filter: &str) -> Result<Vec<String>, Error> {
+        let prefix = &self.store.prefix;
+        let subjects = async {
+            let all = self
+                .store
+                .stream
+                .info_with_subjects(format!("{prefix}{filter}"));
+            all.await
+                .map_err(|error| error.to_string())?
+                .map_ok(|(subject, _count)| subject)
+                .map_err(|error| error.to_string())
+                .try_collect::<Vec<String>>()
+                .await
+        };
+        let subjects = within(subjects).await;
+        let subjects = subjects
+            .ok_or_else(|| self.away(filter, "no answer in time"))?
+            .map_err(|error| self.away(filter, error))?;
+        let key = |subject: &String| subject.strip_prefix(prefix.as_str()).map(str::to_owned);
+        Ok(subjects.iter().filter_map(key).collect())
+    }
+
+    /// When the bucket was made, and its last revision.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn place(&self) -> Result<Place, Error> {
+        let info = within(self.store.stream.get_info()).await;
+        let info = info
+            .ok_or_else(|| self.away("*", "no answer in time"))?
+            .map_err(|error| self.away("*", error))?;
+        Ok(Place::of(&info))
     }
 
     /// Writes a key that must not be there. Returns its revision.

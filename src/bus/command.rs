@@ -3,6 +3,8 @@
 //! HTTP, the micro services and the command line all come through here, so that a command means
 //! the same everywhere. A caller that stops waiting loses nothing: the outcome is an event.
 
+mod session;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +26,10 @@ pub enum Error {
     /// The request says something that cannot be.
     #[error(transparent)]
     Request(#[from] envelope::Error),
+    /// Another dial has this id, with another number, other words or another session; it is left
+    /// as it is.
+    #[error("another call was asked for under this id; use a new one")]
+    Conflict,
     /// The bus did not take it; nothing will happen, unless [`publish::Error::Unclear`].
     #[error("the command was not stored")]
     Publish(#[from] publish::Error),
@@ -48,8 +54,38 @@ impl Bus {
             wait_ms: None,
             ..request.clone()
         };
-        self.submit(Verb::Dial, intent.as_str(), intent, json(&stored)?, wait)
-            .await
+        let payload = json(&stored)?;
+        let fingerprint = stored.fingerprint();
+        if self.is_another(intent, &fingerprint).await {
+            return Err(Error::Conflict);
+        }
+        let outcome = self
+            .submit(Verb::Dial, intent.as_str(), intent, payload, wait)
+            .await?;
+        // Two that were asked for at the same time: the stream took one of them.
+        if self.is_another(intent, &fingerprint).await {
+            return Err(Error::Conflict);
+        }
+        Ok(outcome)
+    }
+
+    /// Whether egress knows another dial by this id. Where nobody answers nothing is known; then
+    /// the stream and egress see to it that the first is dialled and no other.
+    async fn is_another(&self, intent: &IntentId, fingerprint: &str) -> bool {
+        let known = service::intent(self.connection(), intent).await;
+        let known = known.ok().flatten().and_then(|known| known.fingerprint);
+        known.is_some_and(|known| known != fingerprint)
+    }
+
+    /// Stores that a dial is taken back. It is, unless it was sent already.
+    ///
+    /// # Errors
+    /// See [`enum@Error`].
+    pub async fn cancel_dial(&self, intent: &IntentId) -> Result<(), Error> {
+        let id = format!("cancel {intent}");
+        let subject = subjects::cancel(intent);
+        self.store(subject, &id, Bytes::from_static(b"{}")).await?;
+        Ok(())
     }
 
     /// Stores a hang-up command and waits for its outcome.
@@ -106,16 +142,14 @@ impl Bus {
             }
             Err(error) => return Err(error.into()),
         };
-        let waited = tokio::time::timeout(wait.min(WAIT_MAX), async {
-            if duplicate
-                && let Some(known) = service::command(self, id).await
-                && is_answer(&known)
-            {
-                return Some(known);
-            }
-            next_answer(&mut outcomes).await
-        })
-        .await;
+        // The first answer is there, however short one wants to wait for it.
+        if duplicate
+            && let Ok(Some(known)) = service::command(self.connection(), id).await
+            && is_answer(&known)
+        {
+            return Ok(Outcome::answered(known));
+        }
+        let waited = tokio::time::timeout(wait.min(WAIT_MAX), next_answer(&mut outcomes)).await;
         Ok(match waited {
             Ok(Some(command)) => Outcome::answered(command),
             Ok(None) | Err(_) => Outcome::queued(id),

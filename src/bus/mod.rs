@@ -15,6 +15,7 @@ pub mod dead_letter;
 pub mod durability;
 pub mod envelope;
 pub mod feed;
+pub mod idempotency;
 pub mod inspect;
 pub mod letters;
 pub mod log;

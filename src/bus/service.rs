@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use async_nats::service::Service;
 pub use egress::{
-    ByCall, EgressStatus, Filled, PresenceAnswer, call_presence, egress_status, fill_transcript,
+    ByCall, EgressStatus, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer, call_presence,
+    egress_status, fill_transcript, intent, unresolved,
 };
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
@@ -67,6 +68,10 @@ pub struct CallView {
     pub last_at: Timestamp,
     /// Number of its last event.
     pub sequence: u64,
+    /// For calls of a session that are not over: what the call was given to know, all of it merged,
+    /// as far as the view has heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// A session and its calls, newest first.
@@ -214,18 +219,25 @@ pub async fn session(bus: &super::Connection, key: &str) -> Result<Option<Sessio
     )
 }
 
-/// Asks the router what became of a command; `None` when nothing is known or nobody answers.
-pub(super) async fn command(bus: &Bus, id: &IntentId) -> Option<CommandSnapshot> {
+/// Asks the router what became of a command; `None` when nothing is known of it.
+///
+/// # Errors
+/// See [`enum@Error`].
+pub async fn command(
+    bus: &super::Connection,
+    id: &IntentId,
+) -> Result<Option<CommandSnapshot>, Error> {
     let query = ById { id: id.to_string() };
-    ask(
-        bus.connection(),
-        subjects::SERVICE_COMMANDS_GET,
-        "router",
-        &query,
-        ANSWER_TIMEOUT,
+    found(
+        ask(
+            bus,
+            subjects::SERVICE_COMMANDS_GET,
+            "router",
+            &query,
+            ANSWER_TIMEOUT,
+        )
+        .await,
     )
-    .await
-    .ok()
 }
 
 fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {

@@ -43,11 +43,19 @@ pub const BUCKET_INTENT: &str = "VOICE_INTENT";
 pub const BUCKET_NUMBER: &str = "VOICE_NUMBER";
 /// The bucket of links from a number to a session.
 pub const BUCKET_LINK: &str = "VOICE_LINK";
+/// The bucket of what was dialled lately.
+pub const BUCKET_LIMIT: &str = "VOICE_LIMIT";
+/// Its one key: all dials count together.
+pub const KEY_DIALS: &str = "dials";
 
 /// Dead letters that hold inputs go back to subjects that begin so.
 const INPUTS: &str = "voice.in.";
 /// Commands come on subjects that begin so.
 const COMMANDS: &str = "voice.cmd.";
+/// Keys of dials that wait for a person begin so.
+const UNRESOLVED: &str = "unresolved.";
+/// The key, beside the records of dials, of the moment in which a person let dialling go on.
+pub const KEY_RESUMED: &str = "egress.resumed";
 /// Replayed events go to subjects that begin so, and nowhere else.
 const REPLAYS: &str = "replay.";
 
@@ -83,6 +91,10 @@ pub const SERVICE_EGRESS_STATUS: &str = "voice.svc.egress.status";
 
 /// Asks egress whether the phone-call server has a call.
 pub const SERVICE_EGRESS_CALL: &str = "voice.svc.egress.call";
+/// Asks egress how far a wish to dial has come.
+pub const SERVICE_EGRESS_INTENT: &str = "voice.svc.egress.intent";
+/// Asks egress for the dials whose outcome is unknown.
+pub const SERVICE_EGRESS_UNRESOLVED: &str = "voice.svc.egress.unresolved";
 /// Asks egress to put what the phone-call server's history has of a call into the stream of inputs.
 pub const SERVICE_EGRESS_TRANSCRIPT: &str = "voice.svc.egress.transcript";
 
@@ -169,6 +181,12 @@ impl Subjects {
         format!("n-{}", self.salted("number", number.as_str()))
     }
 
+    /// `flight.n-…`: the key of the dial that is under way to a number.
+    #[must_use]
+    pub fn flight_key(&self, number: &E164) -> String {
+        format!("flight.{}", self.number_key(number))
+    }
+
     fn salted(&self, what: &str, text: &str) -> String {
         let digest = Sha256::new()
             .chain_update(&self.salt)
@@ -203,6 +221,7 @@ fn input_type(kind: &InputKind) -> &'static str {
         InputKind::Dialled { .. }
         | InputKind::Cancelled
         | InputKind::Command(_)
+        | InputKind::Linked(_)
         | InputKind::Recorded(_) => "command",
     }
 }
@@ -343,6 +362,43 @@ fn is_published_token(word: &str) -> bool {
 #[must_use]
 pub fn command(verb: crate::domain::command::Verb, key: &str) -> String {
     format!("voice.cmd.{}.{key}", verb.as_str())
+}
+
+/// `voice.cmd.cancel.<intent>`: take back a dial that was not sent yet.
+#[must_use]
+pub fn cancel(intent: &IntentId) -> String {
+    format!("{COMMANDS}cancel.{intent}")
+}
+
+/// `voice.cmd.resolve.<intent>`: say what became of a dial whose outcome is unknown. People only.
+#[must_use]
+pub fn resolve(intent: &IntentId) -> String {
+    format!("{COMMANDS}resolve.{intent}")
+}
+
+/// `voice.cmd.resume.dialling`: let dialling go on although records were lost. People only.
+#[must_use]
+pub fn resume() -> String {
+    format!("{COMMANDS}resume.dialling")
+}
+
+/// The key, beside the records, that says that a dial waits for a person. A record's own key has no
+/// dot.
+#[must_use]
+pub fn unresolved_key(intent: &IntentId) -> String {
+    format!("{UNRESOLVED}{intent}")
+}
+
+/// All such keys.
+#[must_use]
+pub fn unresolved_keys() -> String {
+    format!("{UNRESOLVED}*")
+}
+
+/// The dial that such a key names.
+#[must_use]
+pub fn parse_unresolved_key(key: &str) -> Option<IntentId> {
+    IntentId::parse(key.strip_prefix(UNRESOLVED)?).ok()
 }
 
 /// `voice.dlq.<role>.<reason>`; both are words of ours.

@@ -53,6 +53,8 @@ impl Asked {
                 let not = match self.verb {
                     Verb::Dial => "nothing was dialled",
                     Verb::Hangup => "nothing was hung up",
+                    Verb::Context => "the call was told nothing",
+                    Verb::Link | Verb::Unlink => "no link was changed",
                 };
                 return Err(anyhow::Error::new(error).context(not));
             }
@@ -98,6 +100,8 @@ impl Asked {
                 let asked = match self.verb {
                     Verb::Dial => format!("the call to {what} is queued"),
                     Verb::Hangup => format!("the end of call {what} is queued"),
+                    Verb::Context => format!("what call {what} should know is queued"),
+                    Verb::Link | Verb::Unlink => format!("the link of {what} is queued"),
                 };
                 format!("{asked} as {id}: no outcome within {waited}; ask for it with {later}")
             }
@@ -120,6 +124,21 @@ impl Asked {
             (Verb::Hangup, "unknown") => format!(
                 "nobody knows whether call {what} was told to end{reason}. Look with `voicebus calls show {what}`; asking again does no harm"
             ),
+            (Verb::Context, "confirmed") => format!("call {what} is told"),
+            (Verb::Context, status) => {
+                format!("call {what} was not told: {}{reason}", clean(status))
+            }
+            (Verb::Link, "confirmed") => {
+                let session = command.map_or("", |command| &command.session);
+                format!("calls of {what} go to session {}", numbers.in_text(session))
+            }
+            (Verb::Unlink, "confirmed") => format!("calls of {what} are linked no longer"),
+            (Verb::Link | Verb::Unlink, status) => {
+                format!(
+                    "the link of {what} was not changed: {}{reason}",
+                    clean(status)
+                )
+            }
             (Verb::Dial, status) => format!("{what} was not called: {}{reason}", clean(status)),
             (Verb::Hangup, status) => {
                 format!("call {what} was not hung up: {}{reason}", clean(status))

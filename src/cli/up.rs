@@ -37,7 +37,7 @@ struct RunFile {
 }
 
 pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) -> anyhow::Result<()> {
-    let config = Arc::new(config.with_spool());
+    let config = Arc::new(config.with_spool().with_dialling_dir());
     // Whatever can be found wrong without side effects is found first.
     let listener = Listener::bind(config.listen).await?;
     let http = format!("http://{}", listener.address());

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::dialling;
+
 /// What every role can be told on the command line or by environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Overrides {
@@ -44,10 +46,16 @@ pub struct Overrides {
     /// The numbers that the phone-call server calls from, separated by commas
     #[arg(long, value_name = "NUMBERS", env = "VOICEBUS_OWN_NUMBERS")]
     pub own_numbers: Option<String>,
+    #[command(flatten)]
+    pub dialling: dialling::Overrides,
     /// Where an ingress keeps accepted events while NATS is away, one directory for each
     /// [default: none; `up`: `spool` in its data directory]
     #[arg(long, value_name = "DIR", env = "VOICEBUS_SPOOL_DIR")]
     pub spool_dir: Option<PathBuf>,
+    /// Where an egress keeps its high-water mark, one directory for each
+    /// [default: none; `up`: `egress` in its data directory]
+    #[arg(long, value_name = "DIR", env = "VOICEBUS_DIALLING_DIR")]
+    pub dialling_dir: Option<PathBuf>,
     /// The OpenClaw agent that calls belong to
     #[arg(long, value_name = "AGENT", env = "VOICEBUS_AGENT")]
     pub agent: Option<String>,

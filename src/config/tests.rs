@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::guard::Limits;
 use crate::domain::timer::Times;
 
 fn assemble(
@@ -193,5 +194,41 @@ fn addresses_that_nobody_can_have_are_mistakes() {
         for part in ["voice_server.url", "nats.url is empty", "nats.credentials"] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
+    }
+}
+
+#[test]
+fn the_limits_of_dialling_are_those_of_the_domain() {
+    let config = assemble(&Overrides::default(), None, &[]).unwrap();
+    assert_eq!(config.dialling, Rules::default());
+    assert_eq!(config.dialling.limits, Limits::default());
+}
+
+#[test]
+fn what_may_be_dialled_comes_from_the_file_and_the_command_line() {
+    let file = "[dialling]\ncountries = \"us, AT\"\ncalls_per_day = \"7\"\nquiet_hours = \"21:00-08:00\"\ntime_zones = \"+1201=America/New_York\"\n[voice_server]\nown_numbers = \"+12015550100\"";
+    let mut overrides = Overrides::default();
+    overrides.dialling.calls_per_hour = Some("5".into());
+    let rules = assemble(&overrides, Some(file), &[]).unwrap().dialling;
+    assert_eq!(rules.places.countries.len(), 2);
+    assert_eq!((rules.limits.per_day, rules.limits.per_hour), (7, 5));
+    assert_eq!(rules.quiet.unwrap().zones.0.len(), 1);
+    assert_eq!(rules.own_numbers.len(), 1);
+}
+
+#[test]
+fn all_that_is_wrong_about_dialling_is_said() {
+    let file = "[dialling]\ncountries = \"USA\"\nrefused_prefixes = \"1242\"\nquiet_hours = \"late\"\ntime_zones = \"+1=Nowhere\"\ncalls_per_minute = \"0\"\ncalls_at_once = \"1001\"\ncall_length_max = \"25h\"";
+    let error = assemble(&Overrides::default(), Some(file), &[]).unwrap_err();
+    for part in [
+        "dialling.countries is `USA`, but must be countries like",
+        "dialling.refused_prefixes is `1242`",
+        "dialling.quiet_hours is `late`, but must be hours like 21:00-08:00",
+        "dialling.time_zones is `+1=Nowhere`",
+        "dialling.calls_per_minute is `0`, but must be a number from 1 to 10000",
+        "dialling.calls_at_once is `1001`, but must be a number from 1 to 1000",
+        "dialling.call_length_max is `25h`",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
     }
 }

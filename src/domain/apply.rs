@@ -11,7 +11,7 @@ use super::event::{Change, Event};
 use super::ids::SessionKey;
 use super::input::{Input, InputKind};
 use super::phone::{E164, Party};
-use super::session::{Binding, Claim, Facts, Policy, Rule};
+use super::session::{Binding, Claim, Facts, Link, Policy, Rule};
 use super::timer::{Arm, Question, Timer};
 use super::transcript::Transcript;
 
@@ -87,11 +87,19 @@ pub fn apply(log: Option<&Log>, input: &Input, known: &Known, policy: &Policy) -
         (Some(Log::Command(command)), InputKind::Command(report)) => {
             command_step(Some(command), report, input)
         }
+        (Some(Log::Command(command)), InputKind::Linked(link)) => link_step(command, link, input),
         // A timer that was armed for an event which lost its race.
         (Some(Log::Command(_)), InputKind::Timer(_)) => Outcome::Late,
-        (Some(Log::Call(_)), InputKind::Command(_)) => Outcome::Rejected(Rejection {
-            code: "command-for-call",
-            text: "the id of the command is already the id of a call".to_owned(),
+        (Some(Log::Call(_)), InputKind::Command(_) | InputKind::Linked(_)) => {
+            Outcome::Rejected(Rejection {
+                code: "command-for-call",
+                text: "the id of the command is already the id of a call".to_owned(),
+            })
+        }
+        // It comes after the report that its command was taken.
+        (None, InputKind::Linked(_)) => Outcome::Rejected(Rejection {
+            code: "no-command",
+            text: "nothing is known of the command that made the link".to_owned(),
         }),
         (Some(Log::Command(_)), _) => Outcome::Rejected(Rejection {
             code: "event-for-command",
@@ -192,6 +200,25 @@ fn command_step(known: Option<&CommandLog>, report: &Report, input: &Input) -> O
         id: input.id.clone(),
         time: input.time(),
         change: Change::Command,
+        log: Log::Command(log),
+    };
+    Outcome::Applied {
+        event: Box::new(event),
+        claim: None,
+        timers: Vec::new(),
+    }
+}
+
+/// A link is told in the log of the command that made it: it belongs to no call.
+fn link_step(command: &CommandLog, link: &Link, input: &Input) -> Outcome {
+    let log = CommandLog {
+        progress: command.progress.after(input),
+        ..command.clone()
+    };
+    let event = Event {
+        id: input.id.clone(),
+        time: input.time(),
+        change: Change::Linked(link.clone()),
         log: Log::Command(log),
     };
     Outcome::Applied {

@@ -1,7 +1,8 @@
 //! What is asked of voicebus, and what became of it.
 //!
 //! Every command has an id and a log of its own: `accepted`, then one of `confirmed`, `refused`,
-//! `cancelled`, `expired` or `unknown`. Only `unknown` may be followed by another.
+//! `cancelled`, `expired` or `unknown`. Only `unknown` may be followed by another: by one of these,
+//! or by `abandoned`.
 
 use super::Timestamp;
 use super::ids::{CallId, IntentId, SessionKey};
@@ -33,24 +34,39 @@ pub enum Verb {
     Dial,
     /// End a call.
     Hangup,
+    /// Give a call something to know.
+    Context,
+    /// Put the calls of a number into a session from now on.
+    Link,
+    /// Leave them to the rules again.
+    Unlink,
 }
 
 impl Verb {
+    const ALL: [Self; 5] = [
+        Self::Dial,
+        Self::Hangup,
+        Self::Context,
+        Self::Link,
+        Self::Unlink,
+    ];
+
     /// The word on the wire and in subjects.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dial => "dial",
             Self::Hangup => "hangup",
+            Self::Context => "context",
+            Self::Link => "link",
+            Self::Unlink => "unlink",
         }
     }
 
     /// Reads a verb.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Dial, Self::Hangup]
-            .into_iter()
-            .find(|verb| verb.as_str() == text)
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text)
     }
 }
 
@@ -88,16 +104,19 @@ pub enum Status {
     Expired,
     /// It may have happened: a person or a later look must decide. Never repeated by itself.
     Unknown,
+    /// It was unknown, and a person has decided that nothing more will be known.
+    Abandoned,
 }
 
 impl Status {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Accepted,
         Self::Confirmed,
         Self::Refused,
         Self::Cancelled,
         Self::Expired,
         Self::Unknown,
+        Self::Abandoned,
     ];
 
     /// The word on the wire and in subjects.
@@ -110,6 +129,7 @@ impl Status {
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Unknown => "unknown",
+            Self::Abandoned => "abandoned",
         }
     }
 
@@ -137,7 +157,9 @@ impl Status {
         match self {
             Self::Accepted => next != Self::Accepted,
             Self::Unknown => next.is_final(),
-            Self::Confirmed | Self::Refused | Self::Cancelled | Self::Expired => false,
+            Self::Confirmed | Self::Refused | Self::Cancelled | Self::Expired | Self::Abandoned => {
+                false
+            }
         }
     }
 }
@@ -149,6 +171,17 @@ pub struct Reason {
     pub code: String,
     /// A sentence for people; may hold the phone-call server's own words.
     pub text: String,
+}
+
+impl Reason {
+    /// A reason.
+    #[must_use]
+    pub fn new(code: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            text: text.into(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::Timestamp;
 use super::call::Log;
 use super::ids::{EventId, SessionKey};
 use super::input::{AudioMark, Utterance};
+use super::session::Link;
 use super::transcript::Conversation;
 
 /// An event of the public feed, with the log as it stands after it.
@@ -45,6 +46,8 @@ pub enum Change {
     Audio(AudioMark),
     /// The call was given something to know, as JSON text.
     Context(String),
+    /// A number was linked to a session, or its link was taken away.
+    Linked(Link),
     /// A command came a step further; the step is in the log.
     Command,
     /// An input about this call could not be used; it lies in the dead letters.
@@ -87,6 +90,8 @@ impl Event {
             Change::Audio(AudioMark::Received) => ("audio", "received"),
             Change::Audio(AudioMark::Sent) => ("audio", "sent"),
             Change::Context(_) => ("context", "injected"),
+            Change::Linked(Link { to: Some(_), .. }) => ("session", "linked"),
+            Change::Linked(Link { to: None, .. }) => ("session", "unlinked"),
             Change::Command => match &self.log {
                 Log::Command(log) => ("command", log.report.status.as_str()),
                 Log::Call(_) => ("error", "occurred"),

@@ -4,6 +4,7 @@ use super::Timestamp;
 use super::command::Report;
 use super::ids::{CallId, EventId, IntentId, SessionKey};
 use super::phone::{E164, Party};
+use super::session::Link;
 use super::timer::Timer;
 
 /// One accepted event about one call, or one report about one command.
@@ -93,6 +94,8 @@ pub enum InputKind {
     Context(String),
     /// What became of a command.
     Command(Report),
+    /// A command has linked a number to a session, or has taken its link away.
+    Linked(Link),
 }
 
 /// Who called whom.

@@ -19,11 +19,14 @@
 //! nothing, whenever and wherever that is. What must happen later (the transcript of the whole
 //! call, a look after a call that went silent) is a [`timer`], which comes back as an input of its
 //! own. A wish to dial is a **command**; its log is kept under
-//! its own id, because a refused wish never gets a call.
+//! its own id, because a refused wish never gets a call. What may be done about a wish, so that it
+//! rings a phone once, is in [`dial`].
 
 pub mod call;
 pub mod command;
+pub mod dial;
 pub mod event;
+pub mod guard;
 pub mod ids;
 pub mod input;
 pub mod phone;

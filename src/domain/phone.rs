@@ -11,6 +11,9 @@ use thiserror::Error;
 /// Longest `From` text looked at, in bytes; RFC 3261 sets no limit, real ones are under 200.
 const PARTY_LENGTH_MAX: usize = 1024;
 
+/// Most digits of a number that is too short to be one of E.164.
+const SHORT_LENGTH_MAX: usize = 6;
+
 /// A phone number in E.164: `+`, then 7 to 15 digits, the first not zero.
 ///
 /// `Display` shows the whole number: it belongs into events and requests. Logs use
@@ -26,6 +29,9 @@ pub enum Error {
         "phone number is not in E.164 form (`+`, country code, number: 7 to 15 digits, for example +12015550123)"
     )]
     NotE164,
+    /// A number of a few digits only: an emergency number, a service of the network.
+    #[error("phone number is an emergency or another short number, which is never called")]
+    Short,
     /// E.164 in form, but no numbering plan has it.
     #[error("phone number does not fit the numbering plan of its country")]
     NotInPlan,
@@ -36,8 +42,12 @@ impl E164 {
     /// nothing about whether the number exists; see [`E164::check_plan`].
     ///
     /// # Errors
-    /// [`Error::NotE164`] for any other text, blanks and separators included.
+    /// [`Error::NotE164`] for any other text, blanks and separators included; [`Error::Short`] for
+    /// a few digits.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        if is_short(text) {
+            return Err(Error::Short);
+        }
         let digits = text.strip_prefix('+').ok_or(Error::NotE164)?;
         let in_form = (7..=15).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit())
@@ -127,6 +137,13 @@ impl Party {
             Self::Anonymous => None,
         }
     }
+}
+
+/// Two to six digits, with or without `+`: 112, 911, 40404, +1911.
+fn is_short(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (2..=SHORT_LENGTH_MAX).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The user part of the address in a `From` value (RFC 3261, 20.20 and 25.1): the content of the
@@ -283,6 +300,16 @@ mod tests {
             "+1.201.555.0125",
         ] {
             assert_eq!(E164::parse(bad), Err(Error::NotE164), "{bad}");
+        }
+    }
+
+    #[test]
+    fn short_numbers_are_called_by_their_name() {
+        for short in ["112", "999", "000", "40404", "+911", "+1911", "+43112"] {
+            assert_eq!(E164::parse(short), Err(Error::Short), "{short}");
+        }
+        for other in ["1", "+1", "+", "11a", "\u{663}\u{661}\u{661}"] {
+            assert_eq!(E164::parse(other), Err(Error::NotE164), "{other}");
         }
     }
 

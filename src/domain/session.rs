@@ -135,6 +135,18 @@ pub struct Facts {
     pub link: Option<SessionKey>,
 }
 
+/// A number was put into a session by a person or an agent, or is left to the other rules again.
+/// Calls that have begun stay where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Whose calls.
+    pub number: E164,
+    /// The session from now on; `None`: what the other rules say.
+    pub to: Option<SessionKey>,
+    /// The session that it was linked to before.
+    pub was: Option<SessionKey>,
+}
+
 /// What must be remembered under the number before the event is published, so that the other leg
 /// finds it. Doing it twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

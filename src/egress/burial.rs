@@ -3,14 +3,16 @@
 
 use tracing::{debug, warn};
 
-use super::worker::{Worker, record};
+use super::dialling::Left;
+use super::worker::{Worker, arrival};
 use crate::bus::advisory::GivenUp;
 use crate::bus::consume::Delivery;
 use crate::bus::dead_letter::Verdict;
-use crate::bus::envelope::{DialRequest, HangupRequest, IntentState};
+use crate::bus::envelope::{DialRequest, HangupRequest};
 use crate::bus::subjects;
 use crate::bus::trouble::Trouble;
 use crate::domain::command::{Reason, Report, Status, Verb};
+use crate::domain::dial::State;
 use crate::domain::ids::{CallId, Error as IdError, IntentId, SessionKey};
 
 const ROLE: &str = "egress";
@@ -39,23 +41,23 @@ impl Worker {
             code: code.to_owned(),
             text: format!("{reason} (dead letter {letter})"),
         };
-        let report = match subjects::parse_command(&delivery.subject) {
+        let told = match subjects::parse_command(&delivery.subject) {
             Some(("dial", key)) => match IntentId::parse(key) {
-                Ok(intent) => Some(self.end_of_dial(delivery, intent, reason).await?),
-                Err(_) => None,
+                Ok(intent) => self.end_of_dial(delivery, intent, reason).await,
+                Err(_) => Ok(()),
             },
-            Some(("hangup", key)) => self.end_of_hangup(delivery, key, reason),
-            _ => None,
+            Some(("hangup", key)) => match self.end_of_hangup(delivery, key, reason) {
+                Some(report) => self.teller.report(report).await,
+                None => Ok(()),
+            },
+            _ => Ok(()),
         };
-        match report {
-            None => Ok(()),
-            Some(report) => match self.report(report).await {
-                Err(Trouble::Own(reason)) => {
-                    warn!(letter, reason, "nobody can be told of this dead letter");
-                    Ok(())
-                }
-                told => told,
-            },
+        match told {
+            Err(Trouble::Own(reason)) => {
+                warn!(letter, reason, "nobody can be told of this dead letter");
+                Ok(())
+            }
+            told => told,
         }
     }
 
@@ -74,6 +76,7 @@ impl Worker {
             traceparent: None,
         };
         let letter = self
+            .teller
             .bus
             .park_delivery(subjects::STREAM_CMD, delivery, verdict)
             .await?;
@@ -87,64 +90,50 @@ impl Worker {
         Ok(letter.sequence)
     }
 
-    /// Makes the record of a dial final, and says what it says.
+    /// Refuses a dial whose command cannot be used. Another dial that has its name already is left
+    /// as it is.
+    pub(super) async fn refuse_dial(
+        &self,
+        delivery: &Delivery,
+        intent: &IntentId,
+        request: Option<&DialRequest>,
+        reason: Reason,
+    ) -> Result<Left, Trouble> {
+        let found = self.dialling.intents.find_at_leader(intent).await?;
+        let known = found.record.and_then(|record| record.wish);
+        let is_another = known
+            .as_ref()
+            .is_some_and(|known| Some(&known.fingerprint) != fingerprint(request).as_ref());
+        if is_another {
+            return Ok(Left::Conflict);
+        }
+        let left = self
+            .dialling
+            .given_up(arrival(delivery, intent), reason.clone())
+            .await?;
+        if known.is_none() && left == Left::Done {
+            // Nothing is known of it but its name.
+            let refused = self.refused(intent.clone(), Verb::Dial, reason);
+            self.teller.report(refused).await?;
+        }
+        Ok(left)
+    }
+
+    /// Makes the record of a dial final that lies in the dead letters, and tells what it says.
     async fn end_of_dial(
         &self,
         delivery: &Delivery,
         intent: IntentId,
         reason: Reason,
-    ) -> Result<Report, Trouble> {
-        let found = self.intents.find(&intent).await?;
-        let (state, body_hash) = match &found.record {
-            Some(record) => (Some(&record.state), record.body_hash.clone()),
-            None => (None, String::new()),
-        };
-        let (status, call, reason, end) = match state {
-            None | Some(IntentState::Unsent { .. }) => {
-                let end = IntentState::Refused {
-                    code: reason.code.clone(),
-                    reason: reason.text.clone(),
-                };
-                (Status::Refused, None, Some(reason), Some(end))
-            }
-            Some(IntentState::Sending { .. }) => {
-                let end = IntentState::Unknown {
-                    code: reason.code.clone(),
-                    reason: reason.text.clone(),
-                };
-                (Status::Unknown, None, Some(reason), Some(end))
-            }
-            Some(IntentState::Confirmed { call }) => {
-                (Status::Confirmed, CallId::parse(call).ok(), None, None)
-            }
-            Some(IntentState::Refused { code, reason }) => {
-                (Status::Refused, None, Some(told(code, reason)), None)
-            }
-            Some(IntentState::Unknown { code, reason }) => {
-                (Status::Unknown, None, Some(told(code, reason)), None)
-            }
-        };
-        if let Some(end) = end {
-            let end = record(end, &body_hash);
-            // Somebody who changed it meanwhile is at work on it, or has ended it: look again.
-            let written = self.intents.write(&intent, &found, end).await;
-            written.map_err(|error| Trouble::Wait(error.to_string()))?;
+    ) -> Result<(), Trouble> {
+        let request = DialRequest::decode(&delivery.payload).ok();
+        let left = self
+            .refuse_dial(delivery, &intent, request.as_ref(), reason)
+            .await?;
+        if left == Left::Conflict {
+            debug!(intent.id = %intent, "another dial of this name is left as it is");
         }
-        let dial = DialRequest::decode(&delivery.payload)
-            .and_then(|request| request.to_dial(intent.clone(), &self.agent, delivery.stored_at));
-        let (session, to) = match dial {
-            Ok(dial) => (dial.session, Some(dial.to)),
-            Err(_) => (SessionKey::main(&self.agent), None),
-        };
-        Ok(Report {
-            intent,
-            verb: Verb::Dial,
-            session,
-            to,
-            call,
-            status,
-            reason,
-        })
+        Ok(())
     }
 
     fn end_of_hangup(&self, delivery: &Delivery, key: &str, reason: Reason) -> Option<Report> {
@@ -184,11 +173,8 @@ impl Worker {
     }
 }
 
-fn told(code: &str, reason: &str) -> Reason {
-    Reason {
-        code: code.to_owned(),
-        text: reason.to_owned(),
-    }
+fn fingerprint(request: Option<&DialRequest>) -> Option<String> {
+    request.map(DialRequest::fingerprint)
 }
 
 /// Commands that the server has given up.
@@ -209,13 +195,8 @@ impl GivenUp for Worker {
         // Only its acknowledgement may have been lost.
         if let Some(("dial", key)) = subjects::parse_command(&delivery.subject)
             && let Ok(intent) = IntentId::parse(key)
-            && let Some(record) = self.intents.find(&intent).await?.record
-            && matches!(
-                record.state,
-                IntentState::Confirmed { .. }
-                    | IntentState::Refused { .. }
-                    | IntentState::Unknown { .. }
-            )
+            && let Some(record) = self.dialling.intents.find(&intent).await?.record
+            && (record.state.is_final() || matches!(record.state, State::Unknown { .. }))
         {
             debug!(intent.id = %intent, "dial was given up after its end");
             return Ok(());

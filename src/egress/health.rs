@@ -7,11 +7,15 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::voice_server::Tap;
 use super::{VoiceServer, VoiceServerError};
 use crate::bus::{Bus, subjects};
+use crate::domain::Timestamp;
 
-/// How often the server is asked.
+/// How often a server that is well is asked.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// How often one that is not well is asked: commands wait for it.
+const INTERVAL_UNWELL: Duration = Duration::from_secs(1);
 
 /// How the phone-call server is, as of the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -57,6 +61,7 @@ impl VoiceServerState {
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     state: Arc<Mutex<VoiceServerState>>,
+    tap: Arc<Mutex<Option<Tap>>>,
 }
 
 impl Health {
@@ -64,6 +69,31 @@ impl Health {
     #[must_use]
     pub fn state(&self) -> VoiceServerState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tap beside it, which keeps account of intents, as of the last look.
+    pub(super) fn tap(&self) -> Option<Tap> {
+        *self.tap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when the tap's journal is whole, if there is a tap.
+    #[must_use]
+    pub fn tap_since(&self) -> Option<Timestamp> {
+        self.tap().map(|tap| tap.complete_since)
+    }
+
+    async fn look_for_tap(&self, server: &VoiceServer) {
+        let found = server.tap().await.ok().flatten();
+        let before = std::mem::replace(
+            &mut *self.tap.lock().unwrap_or_else(PoisonError::into_inner),
+            found,
+        );
+        if before.is_some() != found.is_some() {
+            info!(
+                tap = found.is_some(),
+                "whether the voice server keeps account of intents"
+            );
+        }
     }
 
     pub(super) async fn watch(&self, bus: &Bus, server: &VoiceServer, stop: &CancellationToken) {
@@ -84,9 +114,15 @@ impl Health {
             if before != now {
                 tell(bus, now).await;
             }
+            let interval = if matches!(now, VoiceServerState::Healthy { .. }) {
+                self.look_for_tap(server).await;
+                INTERVAL
+            } else {
+                INTERVAL_UNWELL
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(interval) => {}
             }
         }
     }

@@ -208,6 +208,7 @@ mod tests {
         Answer {
             status,
             body: serde_json::to_vec(body).unwrap(),
+            tapped: false,
         }
     }
 

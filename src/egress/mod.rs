@@ -2,33 +2,75 @@
 //! and tells the router what became of them.
 //!
 //! The server's `POST /call` rings a phone each time it is called, and its failures do not say
-//! whether it did. So the intent record is written before anything leaves, a record that says
-//! `sending` is never sent again, and whatever is not certainly unsent ends as `unknown`.
+//! whether it did. So the record of a dial is written before anything leaves, one that says
+//! `sending` is never sent again, and whatever is not certainly unsent is looked for, and ends as
+//! `unknown` in front of a person when it cannot be found. What may be done when is decided in
+//! [`crate::domain::dial`]; here it is done.
 
 mod burial;
+mod circuit;
+mod clock;
+mod dialling;
+mod flight;
+mod gate;
+mod guards;
+mod hangup;
 mod health;
+mod high_water;
 mod history;
 mod intent;
+mod last_look;
 mod outcome;
+mod recent_dials;
+mod reconcile;
+mod sending;
 mod service;
+mod sessions;
+mod tell;
+mod traces;
 mod voice_server;
 mod wire;
 mod worker;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use thiserror::Error;
 
 use crate::bus::{Bus, advisory, bucket, consume, subjects, unreadable};
+use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 use crate::domain::session::Policy;
 use crate::supervise::Supervisor;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
 pub use health::{Health, VoiceServerState};
+pub use high_water::Error as HighWaterError;
 pub use voice_server::{Error as VoiceServerError, VoiceServer};
 
 /// Commands worked on at once. A dial waits for the server's answer, some seconds at most; the
 /// server itself answers them one after the other.
 const WORKERS: usize = 8;
+
+/// How often the records in NATS are held against the high-water mark.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why egress cannot start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A bucket is missing, or NATS does not answer.
+    #[error(transparent)]
+    Bucket(#[from] bucket::Error),
+    /// The high-water mark cannot be kept.
+    #[error(transparent)]
+    HighWater(#[from] high_water::Error),
+    /// The records cannot be held against the high-water mark.
+    #[error("the records of dials cannot be checked: {0}")]
+    Check(String),
+}
 
 /// An egress that is ready to start.
 pub struct Egress {
@@ -37,29 +79,66 @@ pub struct Egress {
     worker: worker::Worker,
     health: Health,
     agent: AgentId,
-    in_flight: Arc<AtomicUsize>,
 }
 
 impl Egress {
-    /// Opens what egress needs.
+    /// Opens what egress needs. The high-water mark is kept in `dir`; without one, a restored
+    /// backup is noticed only by an egress that was running when it happened.
     ///
     /// # Errors
-    /// When a bucket is missing or NATS does not answer.
+    /// See [`enum@Error`].
     pub async fn build(
         bus: Bus,
         server: VoiceServer,
         policy: &Policy,
-    ) -> Result<Self, bucket::Error> {
-        let in_flight = Arc::new(AtomicUsize::new(0));
-        let worker =
-            worker::Worker::open(&bus, server.clone(), policy, Arc::clone(&in_flight)).await?;
+        rules: &Rules,
+        dir: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let health = Health::default();
+        let teller = tell::Teller { bus: bus.clone() };
+        let intents = intent::Intents::open(&bus).await?;
+        let high_water = high_water::HighWater::open(dir)?;
+        if !high_water.is_kept() {
+            warn!(
+                "no high-water mark is kept: set `dialling.data_dir`, so that a restored backup of NATS does not make phones ring again"
+            );
+        }
+        // Before the first dial can leave.
+        let checked = high_water.check(&bus, &intents).await;
+        checked.map_err(|trouble| Error::Check(trouble.reason().to_owned()))?;
+        let clock = clock::Clock::start();
+        let dialling = dialling::Dialling {
+            flights: flight::Flights::open(&bus, &intents).await?,
+            guards: guards::Guards::open(&bus, rules.clone()).await?,
+            gate: gate::Gate::new(health.clone(), high_water.clone(), clock.clone(), WORKERS),
+            clock,
+            reconciler: reconcile::Reconciler {
+                server: server.clone(),
+                health: health.clone(),
+                recent: recent_dials::RecentDials::open(&bus, &policy.own_numbers).await?,
+            },
+            teller: teller.clone(),
+            intents,
+            high_water,
+        };
+        let worker = worker::Worker {
+            dialling,
+            hang_up: hangup::HangUp {
+                server: server.clone(),
+                health: health.clone(),
+                teller: teller.clone(),
+            },
+            links: sessions::Links::open(&bus).await?,
+            teller,
+            agent: policy.agent.clone(),
+            in_flight: Arc::new(AtomicUsize::new(0)),
+        };
         Ok(Self {
             bus,
             server,
             worker,
-            health: Health::default(),
+            health,
             agent: policy.agent.clone(),
-            in_flight,
         })
     }
 
@@ -72,7 +151,7 @@ impl Egress {
     /// How many commands are being carried out.
     #[must_use]
     pub fn in_flight(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.in_flight)
+        Arc::clone(&self.worker.in_flight)
     }
 
     /// Starts its tasks.
@@ -121,14 +200,28 @@ impl Egress {
             health.watch(&bus, &server, &stop).await;
             Ok(())
         });
-        service::start(
-            &self.bus,
-            &self.health,
-            &self.server,
-            &self.agent,
-            &self.in_flight,
-            tasks,
-        )
-        .await
+        let (bus, dialling, stop) = (
+            self.bus.clone(),
+            self.worker.dialling.clone(),
+            tasks.stop_token(),
+        );
+        tasks.critical("egress high-water watch", async move {
+            watch_high_water(&bus, &dialling, &stop).await;
+            Ok(())
+        });
+        service::start(&self, tasks).await
+    }
+}
+
+/// Holds the records against the mark for as long as egress runs: NATS may be restored under it.
+async fn watch_high_water(bus: &Bus, dialling: &dialling::Dialling, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+        }
+        if let Err(trouble) = dialling.high_water.check(bus, &dialling.intents).await {
+            debug!(reason = trouble.reason(), "records of dials not checked");
+        }
     }
 }

@@ -3,23 +3,14 @@
 //! The rule behind the table (measured on all three versions): 4xx and 503 say that no call was
 //! made; 500 and anything that cannot be read may hide a phone that is ringing.
 
-use super::wire::{CallPlaced, Failure};
+use super::voice_server::Answer;
+use super::wire::{CallPlaced, Failure, TapRefusal};
 use crate::domain::command::Reason;
+use crate::domain::dial::Meaning;
 use crate::domain::ids::CallId;
 
 /// Longest sentence of the server that is carried on, in characters.
 const SENTENCE_LENGTH_MAX: usize = 300;
-
-/// What became of a dial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// The call has an id.
-    Placed(CallId),
-    /// No call was made.
-    Refused(Reason),
-    /// A call may have been made.
-    Unknown(Reason),
-}
 
 /// Answers with status 500 that are certain: the server looked at its own configuration and went
 /// no further.
@@ -30,7 +21,46 @@ const CONFIGURATION_TEXTS: [&str; 3] = [
 ];
 
 /// What the answer to `POST /call` means.
-pub(super) fn of_dial(status: u16, body: &[u8]) -> Meaning {
+pub(super) fn of_dial(answer: &Answer) -> Meaning {
+    if answer.tapped
+        && let Some(meaning) = of_tap(answer.status, &answer.body)
+    {
+        return meaning;
+    }
+    of_server(answer.status, &answer.body)
+}
+
+/// What a tap says about a request that it has not handed on; `None` when it is the server who
+/// speaks.
+fn of_tap(status: u16, body: &[u8]) -> Option<Meaning> {
+    let refusal: TapRefusal = serde_json::from_slice(body).ok()?;
+    let reason = |code: &str, text: &str| Reason::new(code, text);
+    Some(match (status, refusal.state.as_str()) {
+        (409, "open") => Meaning::Unknown(reason(
+            "server-undecided",
+            "the voice server has not answered the first request yet",
+        )),
+        (409, "unknown") => Meaning::Unknown(reason(
+            "server-undecided",
+            "the voice server does not know what became of the first request",
+        )),
+        (409, "conflict") => Meaning::Refused(reason(
+            "conflict",
+            "the voice server knows another call by this intent",
+        )),
+        (410, "expired") => {
+            Meaning::NotTaken(reason("deadline", "the voice server says it is too late"))
+        }
+        (503, "refused") => Meaning::NotTaken(reason(
+            "tap-refused",
+            "the voice server's tap cannot keep account of the call",
+        )),
+        _ => return None,
+    })
+}
+
+/// What the server itself answers.
+pub(super) fn of_server(status: u16, body: &[u8]) -> Meaning {
     let text = sentence(body);
     let refused = |code: &str| {
         Meaning::Refused(Reason {
@@ -71,7 +101,7 @@ pub(super) fn of_dial(status: u16, body: &[u8]) -> Meaning {
     }
 }
 
-/// What the answer to `DELETE /call/{id}` means: `None` when the server took it.
+/// What the answer to `DELETE /call/{id}`, or to the tap's hang-up, means: `None` when it was taken.
 pub(super) fn of_cancel(status: u16, body: &[u8]) -> Option<Reason> {
     let reason = |code: &str| {
         Some(Reason {
@@ -81,7 +111,7 @@ pub(super) fn of_cancel(status: u16, body: &[u8]) -> Option<Reason> {
     };
     match status {
         200..=299 => None,
-        404 => reason("no-such-call"),
+        404 | 410 => reason("no-such-call"),
         400 | 422 => reason("server-refused"),
         503 => reason("not-configured"),
         _ => reason("server-failed"),
@@ -127,6 +157,7 @@ mod tests {
             Meaning::Placed(call) => format!("placed {call}"),
             Meaning::Refused(reason) => format!("refused {}", reason.code),
             Meaning::Unknown(reason) => format!("unknown {}", reason.code),
+            Meaning::NotTaken(reason) => format!("not taken {}", reason.code),
         }
     }
 
@@ -196,13 +227,90 @@ mod tests {
             (302, b"".to_vec(), "unknown server-failed"),
             (404, detail("Not Found"), "refused no-such-route"),
             (409, b"".to_vec(), "unknown server-undecided"),
+            (
+                400,
+                detail("Call failed: HTTP 503 error: Unable to create record: Unavailable"),
+                "unknown carrier-failed",
+            ),
+            (
+                400,
+                detail("Call failed: HTTP 401 error: Unable to create record: Authenticate"),
+                "refused carrier-refused",
+            ),
+            (
+                400,
+                detail("Phone number is required and must be a string"),
+                "refused bad-request",
+            ),
+            (408, b"".to_vec(), "unknown server-undecided"),
+            (504, b"<html>".to_vec(), "unknown server-failed"),
+            (200, br#"{"call_id":null}"#.to_vec(), "unknown no-call-id"),
+            (200, br#"{"call_id":"CA1"#.to_vec(), "unknown no-call-id"),
         ] {
             assert_eq!(
-                code(&of_dial(status, &body)),
+                code(&of_server(status, &body)),
                 meaning,
                 "{status} {}",
                 String::from_utf8_lossy(&body)
             );
+        }
+    }
+
+    #[test]
+    fn a_tap_speaks_for_itself_only_where_there_is_one() {
+        let state = |state: &str| format!(r#"{{"state":"{state}"}}"#).into_bytes();
+        for (status, body, tapped, plain) in [
+            (
+                409,
+                state("open"),
+                "unknown server-undecided",
+                "unknown server-undecided",
+            ),
+            (
+                409,
+                state("unknown"),
+                "unknown server-undecided",
+                "unknown server-undecided",
+            ),
+            (
+                409,
+                state("conflict"),
+                "refused conflict",
+                "unknown server-undecided",
+            ),
+            (
+                410,
+                state("expired"),
+                "not taken deadline",
+                "refused server-refused",
+            ),
+            (
+                503,
+                state("refused"),
+                "not taken tap-refused",
+                "refused not-configured",
+            ),
+            (
+                503,
+                detail("Outbound calling not configured"),
+                "refused not-configured",
+                "refused not-configured",
+            ),
+            (
+                500,
+                detail("Internal server error"),
+                "unknown server-failed",
+                "unknown server-failed",
+            ),
+        ] {
+            for (is_tapped, meaning) in [(true, tapped), (false, plain)] {
+                let answer = Answer {
+                    status,
+                    body: body.clone(),
+                    tapped: is_tapped,
+                };
+                assert_eq!(code(&of_dial(&answer)), meaning, "{status} {is_tapped}");
+            }
         }
     }
 
@@ -224,7 +332,7 @@ mod tests {
     #[test]
     fn the_servers_words_stay_on_one_line_and_short() {
         let long = detail(&format!("a\nb{}", "x".repeat(9000)));
-        let Meaning::Refused(reason) = of_dial(400, &long) else {
+        let Meaning::Refused(reason) = of_server(400, &long) else {
             panic!("not refused")
         };
         assert!(

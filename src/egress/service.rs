@@ -1,16 +1,18 @@
 //! Egress's micro service: dial and hang up by request and reply.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Health, VoiceServer, history};
+use super::dialling::Dialling;
+use super::{Egress, Health, VoiceServer, history};
 use crate::bus::command::Error as CommandError;
 use crate::bus::envelope::{DialRequest, HangupRequest};
 use crate::bus::service::{
-    Answer, ByCall, EgressStatus, PresenceAnswer, Service, answer, endpoint, json, offer,
+    Answer, ByCall, ById, EgressStatus, IntentAnswer, PresenceAnswer, Service, UnresolvedAnswer,
+    answer, endpoint, json, offer,
 };
 use crate::bus::{Bus, subjects};
 use crate::domain::ids::{AgentId, CallId, IntentId};
@@ -21,17 +23,19 @@ const CONCURRENCY: usize = 64;
 /// Questions to the phone-call server at once: it answers one after the other, and has calls to
 /// make.
 const CONCURRENCY_OF_READS: usize = 4;
+/// Dials in one answer at most: some 500 bytes each, well below what one message may hold.
+const UNRESOLVED_MAX: usize = 200;
 /// How long a request waits for the outcome when it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(20);
 
-pub(super) async fn start(
-    bus: &Bus,
-    health: &Health,
-    server: &VoiceServer,
-    agent: &AgentId,
-    in_flight: &Arc<AtomicUsize>,
-    tasks: &mut Supervisor,
-) -> anyhow::Result<()> {
+pub(super) async fn start(egress: &Egress, tasks: &mut Supervisor) -> anyhow::Result<()> {
+    let Egress {
+        bus,
+        server,
+        worker,
+        health,
+        agent,
+    } = egress;
     let service = offer(
         bus,
         "voicebus-egress",
@@ -84,21 +88,87 @@ pub(super) async fn start(
     let status = endpoint(&service, "status", subjects::SERVICE_EGRESS_STATUS)
         .await
         .map_err(anyhow::Error::msg)?;
-    let (known, in_flight, stop) = (health.clone(), Arc::clone(in_flight), tasks.stop_token());
+    let (known, worker, stop) = (health.clone(), worker.clone(), tasks.stop_token());
     tasks.critical("egress service status", async move {
         answer(status, CONCURRENCY, &stop, |_request| {
-            let state = known.state();
-            std::future::ready(json(&EgressStatus {
-                voice_server: state.as_str().to_owned(),
-                voice_server_version: state.version().map(str::to_owned),
-                in_flight: in_flight.load(Ordering::Relaxed),
-            }))
+            let (known, worker) = (known.clone(), worker.clone());
+            async move {
+                let state = known.state();
+                let dialling = &worker.dialling;
+                let closed = dialling.gate.closed();
+                let unresolved = dialling.intents.unresolved(UNRESOLVED_MAX).await;
+                json(&EgressStatus {
+                    voice_server: state.as_str().to_owned(),
+                    voice_server_version: state.version().map(str::to_owned),
+                    in_flight: worker.in_flight.load(Ordering::Relaxed),
+                    dialling: closed.map_or_else(|| "open".to_owned(), |reason| reason.code),
+                    safe_mode: dialling.high_water.safe_mode(),
+                    high_water_mark: dialling.high_water.is_kept(),
+                    tap: known.tap_since().is_some(),
+                    unresolved: unresolved.ok().map(|unresolved| unresolved.len()),
+                })
+            }
         })
         .await;
         Ok(())
     });
 
+    offer_records(&service, &egress.worker.dialling, tasks).await?;
     offer_reads(&service, bus, health, server, tasks).await
+}
+
+/// How far dials have come.
+async fn offer_records(
+    service: &Service,
+    dialling: &Dialling,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let intent = endpoint(service, "intent", subjects::SERVICE_EGRESS_INTENT)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (records, stop) = (dialling.intents.clone(), tasks.stop_token());
+    tasks.critical("egress service intent", async move {
+        answer(intent, CONCURRENCY, &stop, |request| {
+            let records = records.clone();
+            async move {
+                let query: ById = serde_json::from_slice(&request)
+                    .map_err(|error| (400, format!("the request cannot be read: {error}")))?;
+                let intent =
+                    IntentId::parse(&query.id).map_err(|error| (400, error.to_string()))?;
+                let found = records.find_at_leader(&intent).await.map_err(away)?;
+                let none = || (404, "no dial of this id is known".to_owned());
+                json(&IntentAnswer::of(&intent, &found.record.ok_or_else(none)?))
+            }
+        })
+        .await;
+        Ok(())
+    });
+
+    let unresolved = endpoint(service, "unresolved", subjects::SERVICE_EGRESS_UNRESOLVED)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (records, stop) = (dialling.intents.clone(), tasks.stop_token());
+    tasks.critical("egress service unresolved", async move {
+        answer(unresolved, CONCURRENCY_OF_READS, &stop, |_request| {
+            let records = records.clone();
+            async move {
+                let found = records.unresolved(UNRESOLVED_MAX).await.map_err(away)?;
+                let intents = found
+                    .iter()
+                    .map(|(intent, record)| IntentAnswer::of(intent, record))
+                    .collect();
+                json(&UnresolvedAnswer { intents })
+            }
+        })
+        .await;
+        Ok(())
+    });
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn away(error: crate::bus::bucket::Error) -> (u16, String) {
+    (503, crate::error_chain::Chain(&error).to_string())
 }
 
 /// What the phone-call server knows of a call.
@@ -205,6 +275,7 @@ fn bad_request(error: crate::bus::envelope::Error) -> (u16, String) {
 fn not_stored(error: CommandError) -> (u16, String) {
     match error {
         CommandError::Request(error) => bad_request(error),
+        error @ CommandError::Conflict => (409, error.to_string()),
         error @ (CommandError::Publish(_) | CommandError::Listen(_)) => {
             (503, crate::error_chain::Chain(&error).to_string())
         }

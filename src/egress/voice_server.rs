@@ -9,22 +9,25 @@ use chrono_tz::Tz;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
 
-use super::wire::{HealthAnswer, PlaceCall};
+use super::last_look::{LastLook, LastLookLayer};
+use super::wire::{HealthAnswer, IntentSeen, PlaceCall, TapAnswer};
+use crate::domain::Timestamp;
 use crate::domain::command::Dial;
-use crate::domain::ids::CallId;
+use crate::domain::dial::ANSWER_TIME_MAX;
+use crate::domain::ids::{CallId, IntentId};
 
 /// Longest answer to a command that is read; real ones are under 1 kB.
 const ANSWER_SIZE_MAX: usize = 64 * 1024;
 /// Longest list that is read: v3 never forgets a call (some 150 bytes each), and a history holds
 /// hours of speech.
 const LIST_SIZE_MAX: usize = 16 * 1024 * 1024;
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the server may take to place a call. It waits for its carrier without a time-out of
-/// its own; slow ones took 3 s.
-pub(super) const PLACE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may take; for a dial, the last look at its record included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take for anything else.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Every answer that went through a tap bears this header.
+const TAP_HEADER: &str = "x-voicebus-tap";
 
 /// A client of one phone-call server.
 #[derive(Debug, Clone)]
@@ -32,6 +35,7 @@ pub struct VoiceServer {
     client: reqwest::Client,
     base: String,
     time_zone: Tz,
+    tap_token: Option<reqwest::header::HeaderValue>,
 }
 
 /// Why there is no answer.
@@ -45,11 +49,14 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// The token cannot be sent.
+    #[error("the tap's token has characters that no header may have")]
+    Token,
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
-    /// Nothing was sent, certainly: there was no connection.
-    #[error("no connection to the voice server")]
+    /// Nothing was sent, certainly: there was no connection, or the last look forbade it.
+    #[error("nothing was sent to the voice server")]
     NotSent(#[source] reqwest::Error),
     /// The request may have been taken.
     #[error("the voice server's answer was lost")]
@@ -64,6 +71,17 @@ pub enum Error {
 pub(super) struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    /// Whether it went through a tap, which keeps account of intents.
+    pub tapped: bool,
+}
+
+/// A tap beside the server (see `docs/tap-contract.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tap {
+    /// No intent seen since then was forgotten.
+    pub complete_since: Timestamp,
+    /// Whether it ends calls, also those that are being talked on.
+    pub hangs_up: bool,
 }
 
 impl VoiceServer {
@@ -83,21 +101,28 @@ impl VoiceServer {
         if parsed.query().is_some() || parsed.fragment().is_some() {
             return Err(url("it must not have a query or a fragment"));
         }
-        let client = reqwest::Client::builder()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("voicebus/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(Error::Client)?;
         Ok(Self {
-            client,
+            client: client().build().map_err(Error::Client)?,
             base: parsed.as_str().trim_end_matches('/').to_owned(),
             time_zone: Tz::UTC,
+            tap_token: None,
         })
+    }
+
+    /// The same server, with the token that its tap wants to see.
+    ///
+    /// # Errors
+    /// When the token cannot be sent.
+    pub fn with_tap_token(self, token: Option<&str>) -> Result<Self, Error> {
+        let tap_token = token
+            .map(|token| {
+                let mut value = reqwest::header::HeaderValue::try_from(format!("Bearer {token}"))
+                    .map_err(|_| Error::Token)?;
+                value.set_sensitive(true);
+                Ok(value)
+            })
+            .transpose()?;
+        Ok(Self { tap_token, ..self })
     }
 
     /// The same server, with the zone of its times: it does not say which that is.
@@ -110,21 +135,81 @@ impl VoiceServer {
         self.time_zone
     }
 
-    /// `POST /call`: rings a phone, each time.
-    pub(super) async fn place_call(&self, dial: &Dial) -> Result<Answer, Error> {
+    /// `POST /call`: rings a phone, each time. `last_look` is had when there is a connection and
+    /// nothing was written to it.
+    pub(super) async fn place_call(
+        &self,
+        dial: &Dial,
+        last_look: LastLook,
+    ) -> Result<Answer, Error> {
         let body = PlaceCall {
             to: dial.to.as_str(),
             caller_id: dial.caller_id.as_ref().map(|number| number.as_str()),
             message: dial.message.as_deref(),
         };
-        let request = self
-            .client
+        let session = utf8_percent_encode(dial.session.as_str(), NON_ALPHANUMERIC);
+        // A client of its own, so that its connections are nobody else's.
+        let client = client()
+            .connector_layer(LastLookLayer(last_look))
+            .build()
+            .map_err(Error::Client)?;
+        let request = client
             .post(format!("{}/call", self.base))
             .header("X-Intent-Id", dial.intent.as_str())
             .header("X-Intent-Deadline", dial.deadline.to_rfc3339())
-            .timeout(PLACE_TIMEOUT)
+            .header("X-Session-Key", session.to_string())
+            .timeout(ANSWER_TIME_MAX.to_std().unwrap_or_default())
             .json(&body);
-        send(request).await
+        send(self.to_tap(request)).await
+    }
+
+    /// `GET /voicebus/tap`: whether there is a tap that keeps account of intents.
+    pub(super) async fn tap(&self) -> Result<Option<Tap>, Error> {
+        let answer = self.ask_tap("tap").await?;
+        if answer.status != 200 || !answer.tapped {
+            return Ok(None);
+        }
+        let tap: Option<TapAnswer> = serde_json::from_slice(&answer.body).ok();
+        Ok(tap.filter(|tap| tap.can("intents")).map(|tap| Tap {
+            complete_since: tap.complete_since,
+            hangs_up: tap.can("hangup"),
+        }))
+    }
+
+    /// `GET /voicebus/intents/{id}`: what the tap knows of an intent; `None` when it does not say.
+    pub(super) async fn intent(&self, intent: &IntentId) -> Result<Option<IntentSeen>, Error> {
+        let answer = self.ask_tap(&format!("intents/{intent}")).await?;
+        let is_answer = answer.status == 200 && answer.tapped;
+        Ok(is_answer
+            .then(|| serde_json::from_slice(&answer.body).ok())
+            .flatten())
+    }
+
+    /// `POST /voicebus/calls/{id}/hangup`: ends a call, whether or not it was picked up.
+    pub(super) async fn hang_up(&self, call: &CallId, id: &IntentId) -> Result<Answer, Error> {
+        let request = self
+            .client
+            .post(format!("{}/voicebus/calls/{call}/hangup", self.base))
+            .header("X-Command-Id", id.as_str())
+            .timeout(ASK_TIMEOUT)
+            .json(&serde_json::json!({}));
+        send(self.to_tap(request)).await
+    }
+
+    async fn ask_tap(&self, path: &str) -> Result<Answer, Error> {
+        let request = self
+            .client
+            .get(format!("{}/voicebus/{path}", self.base))
+            .timeout(ASK_TIMEOUT);
+        // The answer of the server in it, as JSON text in JSON.
+        send_for(self.to_tap(request), 4 * ANSWER_SIZE_MAX).await
+    }
+
+    fn to_tap(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.tap_token {
+            Some(token) => request.header(reqwest::header::AUTHORIZATION, token.clone()),
+            None => request,
+        }
     }
 
     /// `DELETE /call/{id}`: takes a call back that has not been picked up.
@@ -141,6 +226,11 @@ impl VoiceServer {
     /// `GET /calls`: the calls that the server has.
     pub(super) async fn list_calls(&self) -> Result<Answer, Error> {
         self.read("calls").await
+    }
+
+    /// `GET /history`: the latest outbound calls that the server remembers; v3 remembers nothing.
+    pub(super) async fn history(&self) -> Result<Answer, Error> {
+        self.read("history?call_type=outbound&limit=100").await
     }
 
     /// `GET /history/{id}/transcript`: what the server remembers of a call; v3 remembers nothing.
@@ -167,6 +257,18 @@ impl VoiceServer {
         .await?;
         Ok(version(&answer))
     }
+}
+
+/// A client that neither repeats nor follows anything, and uses each connection once.
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("voicebus/", env!("CARGO_PKG_VERSION")))
 }
 
 /// The version that a healthy `/health` answer shows; `None` when it is none.
@@ -196,6 +298,7 @@ async fn send_for(request: reqwest::RequestBuilder, size_max: usize) -> Result<A
         }
     })?;
     let status = response.status().as_u16();
+    let tapped = response.headers().contains_key(TAP_HEADER);
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Error::Lost)? {
         if body.len() + chunk.len() > size_max {
@@ -203,7 +306,11 @@ async fn send_for(request: reqwest::RequestBuilder, size_max: usize) -> Result<A
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, body })
+    Ok(Answer {
+        status,
+        body,
+        tapped,
+    })
 }
 
 #[cfg(test)]
@@ -216,6 +323,7 @@ mod tests {
             version(&Answer {
                 status: 200,
                 body: body.as_bytes().to_vec(),
+                tapped: false,
             })
         };
         assert_eq!(

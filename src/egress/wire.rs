@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Timestamp;
+
 /// `POST /call`. The server ignores fields that it does not know.
 #[derive(Debug, Serialize)]
 pub(super) struct PlaceCall<'a> {
@@ -47,6 +49,72 @@ pub(super) struct ListedCall {
     pub call_id: serde_json::Value,
     #[serde(default)]
     pub status: Option<String>,
+    /// `outbound`, `inbound` or `unknown`.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+    /// Of an outbound call, the number dialled; `unknown` for its second leg.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Seconds since it began.
+    #[serde(default)]
+    pub duration: Option<f64>,
+}
+
+/// One row of `GET /history`.
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryRow {
+    #[serde(default)]
+    pub call_id: serde_json::Value,
+    #[serde(default)]
+    pub callee_number: Option<String>,
+    /// v2 writes UTC without saying so, later ones say `+00:00`.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    #[serde(default)]
+    pub metadata: serde_json::Value,
+}
+
+/// `GET /voicebus/tap`.
+#[derive(Debug, Deserialize)]
+pub(super) struct TapAnswer {
+    pub features: Vec<String>,
+    pub complete_since: Timestamp,
+}
+
+impl TapAnswer {
+    /// Whether it offers something.
+    pub fn can(&self, feature: &str) -> bool {
+        self.features.iter().any(|one| one == feature)
+    }
+}
+
+/// `GET /voicebus/intents/{id}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct IntentSeen {
+    #[serde(flatten)]
+    pub state: SeenState,
+    /// The call that it made, wherever the tap knows it.
+    #[serde(default)]
+    pub call_id: Option<String>,
+    pub complete_since: Timestamp,
+    /// The tap's clock, by which it judges deadlines.
+    pub time: Timestamp,
+}
+
+/// How far an intent has come at the tap.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(super) enum SeenState {
+    Open,
+    Answered { status: u16, body: String },
+    Unknown,
+    Unseen,
+}
+
+/// What a tap says of a request that it did not hand on.
+#[derive(Debug, Deserialize)]
+pub(super) struct TapRefusal {
+    pub state: String,
 }
 
 /// `GET /history/{id}/transcript`.

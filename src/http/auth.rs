@@ -8,7 +8,36 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::Error;
-use super::rate::Sender;
+
+/// Who has knocked: whoever shows the same token is the same client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Client(String);
+
+impl Client {
+    /// A name that tells clients apart and does not give the token away.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Somebody who has signed, known by the name of the key's owner. No token has such a name.
+    #[must_use]
+    pub fn signing(owner: &'static str) -> Self {
+        Self(format!("signed by {owner}"))
+    }
+
+    /// Everybody, where no token is asked for.
+    #[must_use]
+    pub fn anybody() -> Self {
+        Self("anybody".to_owned())
+    }
+
+    fn showing(digest: [u8; 32]) -> Self {
+        // Digested once more: the digest is what a token is compared with.
+        let name = Sha256::digest(digest);
+        Self(name.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
 
 /// The tokens that open one kind of door. Only their digests are kept, so that a comparison takes
 /// the same time whatever is compared, and a dump of memory shows none.
@@ -49,11 +78,14 @@ impl Tokens {
         self.digests.is_empty()
     }
 
-    /// Lets a request in that shows one of the tokens, and names its sender.
+    /// Lets a request in that shows one of the tokens, and says whose it is.
     ///
     /// # Errors
     /// 401 without a token, with a wrong one, or with more than one line of tokens.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Sender, Error> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<Client, Error> {
+        if self.is_open() {
+            return Ok(Client::anybody());
+        }
         let mut lines = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err(unauthorized());
@@ -61,18 +93,17 @@ impl Tokens {
         self.find(bearer(line.as_bytes()).ok_or_else(unauthorized)?)
     }
 
-    /// Lets in who knows one of the tokens, and names it.
+    /// Lets in who knows one of the tokens, and says whose it is.
     ///
     /// # Errors
     /// 401 for any other text.
-    pub fn find(&self, shown: &[u8]) -> Result<Sender, Error> {
+    pub fn find(&self, shown: &[u8]) -> Result<Client, Error> {
         let shown: [u8; 32] = Sha256::digest(shown).into();
         let known = self.digests.iter().fold(Choice::from(0), |known, digest| {
             known | digest.ct_eq(&shown)
         });
         if bool::from(known) {
-            let [a, b, c, d, e, f, g, h, ..] = shown;
-            Ok(Sender(u64::from_be_bytes([a, b, c, d, e, f, g, h])))
+            Ok(Client::showing(shown))
         } else {
             Err(unauthorized())
         }
@@ -85,12 +116,11 @@ impl Tokens {
 /// As [`Tokens::check`].
 pub async fn only_with(
     State(tokens): State<Tokens>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    if !tokens.is_open() {
-        tokens.check(request.headers())?;
-    }
+    let client = tokens.check(request.headers())?;
+    request.extensions_mut().insert(client);
     Ok(next.run(request).await)
 }
 
@@ -156,8 +186,19 @@ mod tests {
                 .status,
             StatusCode::UNAUTHORIZED
         );
-        let sender = |line| tokens.check(&with(&[line])).unwrap();
-        assert_eq!(sender("Bearer new"), sender("BEARER  new"));
-        assert_ne!(sender("Bearer new"), sender("Bearer old"));
+    }
+
+    #[test]
+    fn a_client_is_its_token() {
+        let tokens = Tokens::new(["new", "old"]);
+        let client = |line: &str| tokens.check(&with(&[line])).unwrap();
+        assert_eq!(client("Bearer new"), client("bearer  new"));
+        assert_ne!(client("Bearer new"), client("Bearer old"));
+        assert!(!client("Bearer new").as_str().contains("new"));
+    }
+
+    #[test]
+    fn without_tokens_the_door_is_open() {
+        assert!(Tokens::default().check(&with(&[])).is_ok());
     }
 }

@@ -18,6 +18,7 @@ use governor::{Quota, RateLimiter};
 use ipnet::IpNet;
 
 use super::Error;
+use super::auth::Client;
 
 /// After so many knocks those who have not knocked lately are forgotten, so that memory follows the
 /// senders of the last seconds.
@@ -27,15 +28,11 @@ const FORGET_EVERY: u32 = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// Names a sender that has shown who it is, without showing how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sender(pub u64);
-
 /// The bounds.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
     peers: Bound<IpAddr>,
-    senders: Bound<Sender>,
+    senders: Bound<Client>,
     /// Proxies whose word is taken for where a request comes from.
     trusted: Arc<[IpNet]>,
 }
@@ -72,8 +69,8 @@ impl Limits {
     ///
     /// # Errors
     /// 429 when there were too many.
-    pub fn check_sender(&self, sender: Sender) -> Result<(), Error> {
-        self.senders.check(sender)
+    pub fn check_sender(&self, sender: &Client) -> Result<(), Error> {
+        self.senders.check(sender.clone())
     }
 }
 
@@ -201,11 +198,11 @@ mod tests {
     fn each_sender_has_a_share_of_its_own() {
         let limits = Limits::new(None, NonZeroU32::new(2), Vec::new());
         for _ in 0..2 {
-            limits.check_sender(Sender(1)).unwrap();
+            limits.check_sender(&Client::signing("one")).unwrap();
         }
-        let refused = limits.check_sender(Sender(1)).unwrap_err();
+        let refused = limits.check_sender(&Client::signing("one")).unwrap_err();
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(refused.retry_after, Some(1));
-        limits.check_sender(Sender(2)).unwrap();
+        limits.check_sender(&Client::signing("two")).unwrap();
     }
 }

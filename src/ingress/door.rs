@@ -17,8 +17,8 @@ use super::verify::standard_webhooks::Key;
 use super::verify::{Refusal, own_hmac, twilio};
 use crate::domain::Timestamp;
 use crate::http::Error;
-use crate::http::auth::{Tokens, unauthorized};
-use crate::http::rate::{Limits, Sender};
+use crate::http::auth::{Client, Tokens, unauthorized};
+use crate::http::rate::Limits;
 
 /// What opens one kind of door: any of the tokens, or a signature with any of the keys.
 #[derive(Debug, Clone, Default)]
@@ -76,9 +76,6 @@ pub struct Twilio {
     pub account: Option<String>,
 }
 
-/// All that sign with a key of ours have one share: there is one call server.
-const SIGNED: Sender = Sender(0);
-
 /// What time it is.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
@@ -114,16 +111,20 @@ pub(super) async fn only_by(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    if door.is_open() {
-        return Ok(next.run(request).await);
+    let is_signed = !door.keys.is_empty() && own_hmac::is_claimed(request.headers());
+    let (mut request, client) = if door.is_open() {
+        (request, Client::anybody())
+    } else if is_signed {
+        let request = ingress.signed(&door.keys, request).await?;
+        (request, Client::signing("us"))
+    } else {
+        let client = door.tokens_only().check(request.headers())?;
+        (request, client)
+    };
+    if !door.is_open() {
+        ingress.settings.doors.limits.check_sender(&client)?;
     }
-    if !door.keys.is_empty() && own_hmac::is_claimed(request.headers()) {
-        let (request, sender) = ingress.signed(&door.keys, request).await?;
-        ingress.settings.doors.limits.check_sender(sender)?;
-        return Ok(next.run(request).await);
-    }
-    let sender = door.tokens.check(request.headers())?;
-    ingress.settings.doors.limits.check_sender(sender)?;
+    request.extensions_mut().insert(client);
     Ok(next.run(request).await)
 }
 
@@ -144,25 +145,13 @@ pub(super) async fn only_by_path(
     // Nothing is to be learned from the answer: with a wrong token there is nothing at this path.
     let known = doors.events_by_path.find(token.as_bytes());
     let sender = known.map_err(|_| super::routes::nothing_there())?;
-    doors.limits.check_sender(sender)?;
-    Ok(next.run(request).await)
-}
-
-/// Commands are known by one key against repetition; with two, readers differ in which one counts.
-pub(super) async fn one_idempotency_key(request: Request, next: Next) -> Result<Response, Error> {
-    if request.headers().get_all("idempotency-key").iter().count() > 1 {
-        return Err(Error::new(
-            StatusCode::BAD_REQUEST,
-            "duplicate_header",
-            "the Idempotency-Key header is there twice",
-        ));
-    }
+    doors.limits.check_sender(&sender)?;
     Ok(next.run(request).await)
 }
 
 impl Ingress {
     /// The request again, once its signature is believed.
-    async fn signed(&self, keys: &[Key], request: Request) -> Result<(Request, Sender), Error> {
+    async fn signed(&self, keys: &[Key], request: Request) -> Result<Request, Error> {
         let (mut parts, body) = request.into_parts();
         let read = self.bodies.read(&parts.headers, body, ContentType::Any);
         let body = self.counted(read.await)?;
@@ -174,8 +163,7 @@ impl Ingress {
             let id = SignedId(id.get().as_str().to_owned());
             parts.extensions.insert(id);
         }
-        let request = Request::from_parts(parts, Body::from(body.clone()));
-        Ok((request, SIGNED))
+        Ok(Request::from_parts(parts, Body::from(body.clone())))
     }
 
     /// Tells the log why, and the sender no more than that.

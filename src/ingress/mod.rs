@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
 use crate::domain::Timestamp;
+use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 
 pub use routes::routes;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub clock: Clock,
     /// The zone of times that come without one.
     pub time_zone: Tz,
+    /// What egress would refuse to dial is refused at the door.
+    pub rules: Rules,
     /// Whose sessions are meant by a session id without an agent.
     pub agent: AgentId,
 }

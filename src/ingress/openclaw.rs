@@ -1,217 +1,45 @@
 //! The replaced bridge's API for OpenClaw, in its shapes: implemented by commands and by the
 //! router's read model.
 
-use std::time::Duration;
+mod call;
+mod context;
+mod deadline;
+mod end;
+mod wait;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use chrono::Utc;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Ingress;
 use super::body::ContentType;
-use super::source::{NewEvent, Source, json as strict_json};
+use super::source::json as strict_json;
 use crate::bus::command;
-use crate::bus::envelope::command::CONTEXT_LENGTH_MAX;
-use crate::bus::envelope::{CommandSnapshot, DialRequest, Outcome};
+use crate::bus::envelope::{CommandSnapshot, Outcome};
 use crate::bus::service::{self, CallView, SessionView};
-use crate::domain::command::Status;
-use crate::domain::ids::{CallId, EventId, SessionKey};
-use crate::domain::input::InputKind;
+use crate::domain::Timestamp;
+use crate::domain::command::{Reason, Status};
+use crate::domain::guard;
+use crate::domain::ids::SessionKey;
 use crate::error_chain::Chain;
-use crate::fresh_intent;
 use crate::http::Error;
 
-/// How long a request waits for the outcome of its command. The old bridge's clients wait 30 s.
-const WAIT: Duration = Duration::from_secs(20);
-
-/// Most calls that are ended for one session by one request.
-const ENDED_AT_ONCE_MAX: usize = 8;
-
-#[derive(Deserialize)]
-struct PlaceCall {
-    to: String,
-    openclaw_session_id: String,
-    caller_id: Option<String>,
-    message: Option<String>,
-    context: Option<Box<RawValue>>,
-}
-
-/// `POST /openclaw/call`: places a call and waits for what becomes of it.
-pub(super) async fn place_call(
-    State(ingress): State<Ingress>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
-    let asked: PlaceCall = ingress.read_command(&headers, body).await?;
-    let session = ingress.session_key(&asked.openclaw_session_id)?;
-    let intent = fresh_intent();
-    let request = DialRequest {
-        to: asked.to,
-        caller_id: asked.caller_id,
-        message: asked.message,
-        context: asked.context,
-        session: Some(session.to_string()),
-        ..DialRequest::default()
-    };
-    let dial = request.to_dial(intent.clone(), &ingress.settings.agent, Utc::now());
-    let dial = dial.map_err(|error| {
-        Error::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_command",
-            Chain(&error).to_string(),
-        )
-    })?;
-    let outcome = ingress
-        .bus
-        .dial(&intent, &request, WAIT)
-        .await
-        .map_err(|error| not_stored(&error))?;
-    match answered(&outcome) {
-        None => Ok((
-            StatusCode::ACCEPTED,
-            Json(json!({
-                "status": "queued",
-                "intent_id": intent.as_str(),
-                "openclaw_session_id": asked.openclaw_session_id,
-                "message": "the call is stored and will be placed; its outcome comes as a command event",
-            })),
-        )),
-        Some((Status::Confirmed, command)) => Ok((
-            StatusCode::OK,
-            Json(json!({
-                "status": "initiated",
-                "call_id": command.call,
-                "openclaw_session_id": asked.openclaw_session_id,
-                "intent_id": intent.as_str(),
-                "message": format!("OpenClaw call initiated to {}", dial.to),
-            })),
-        )),
-        Some((status, command)) => Err(not_done(status, command).about(intent.as_str())),
-    }
-}
-
-/// `DELETE /openclaw/call/{session}`: ends the calls of a session.
-pub(super) async fn end_call(
-    State(ingress): State<Ingress>,
-    Path(session): Path<String>,
-) -> Result<Json<Value>, Error> {
-    let key = ingress.session_key(&session)?;
-    let view = ingress.session_view(&key).await?;
-    let mut ended = Vec::new();
-    let mut failure = None;
-    for call in view
-        .active
-        .iter()
-        .filter(|call| is_first_leg(call))
-        .take(ENDED_AT_ONCE_MAX)
-    {
-        let Ok(id) = CallId::parse(&call.call.id) else {
-            continue;
-        };
-        let outcome = ingress
-            .bus
-            .hang_up(&fresh_intent(), &id, Some(key.to_string()), WAIT)
-            .await;
-        let outcome = outcome.map_err(|error| not_stored(&error))?;
-        match answered(&outcome) {
-            Some((Status::Confirmed, _)) | None => ended.push(id),
-            Some((status, command)) => failure = Some(not_done(status, command)),
-        }
-    }
-    match (ended.first(), failure) {
-        (Some(call), _) => Ok(Json(
-            json!({ "status": "canceled", "call_id": call.as_str(), "calls": ended.len() }),
-        )),
-        (None, Some(failure)) => Err(failure),
-        (None, None) => Err(no_session()),
-    }
-}
-
-#[derive(Deserialize)]
-struct InjectContext {
-    call_id: String,
-    openclaw_session_id: String,
-    context: Box<RawValue>,
-}
-
-/// `POST /openclaw/context`: gives a call something to know.
-pub(super) async fn inject_context(
-    State(ingress): State<Ingress>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, Error> {
-    let asked: InjectContext = ingress.read_command(&headers, body).await?;
-    let call = CallId::parse(&asked.call_id).map_err(|error| {
-        Error::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_call_id",
-            error.to_string(),
-        )
-    })?;
-    let session = ingress.session_key(&asked.openclaw_session_id)?;
-    let context = asked.context.get();
-    if !context.starts_with('{') || context.len() > CONTEXT_LENGTH_MAX {
-        return Err(Error::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_context",
-            format!("`context` must be an object of at most {CONTEXT_LENGTH_MAX} bytes"),
-        ));
-    }
-    let known = service::call(ingress.bus.connection(), call.as_str())
-        .await
-        .map_err(|error| no_view(&error))?;
-    let known = known.ok_or_else(|| {
-        Error::new(
-            StatusCode::NOT_FOUND,
-            "no_such_call",
-            "no call of this id is known",
-        )
-    })?;
-    if known.call.session != session.as_str() {
-        let text = "the call belongs to another session";
-        return Err(Error::new(StatusCode::CONFLICT, "other_session", text));
-    }
-    if known.call.state == "ended" {
-        return Err(Error::new(
-            StatusCode::CONFLICT,
-            "call_ended",
-            "the call is over",
-        ));
-    }
-    let id = format!("ev_{}", uuid::Uuid::now_v7().simple());
-    let id = EventId::parse(&id).map_err(|error| {
-        Error::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            error.to_string(),
-        )
-    })?;
-    let event = NewEvent {
-        source: Source::OpenClaw,
-        call,
-        id,
-        happened_at: None,
-        source_sequence: None,
-        kind: InputKind::Context(context.to_owned()),
-        traceparent: None,
-    };
-    ingress.publish(event, None, &bytes::Bytes::new()).await?;
-    Ok(Json(
-        json!({ "status": "context_injected", "call_id": asked.call_id }),
-    ))
-}
+pub(super) use call::{outcome, place_call};
+pub(super) use context::inject_context;
+pub(super) use end::end_call;
 
 /// `GET /openclaw/sessions`: the sessions that have a call which is not over.
 pub(super) async fn sessions(State(ingress): State<Ingress>) -> Result<Json<Value>, Error> {
     let sessions = service::sessions(ingress.bus.connection())
         .await
         .map_err(|error| no_view(&error))?;
-    let sessions: Vec<Value> = sessions.iter().filter_map(session_entry).collect();
+    let sessions: Vec<Value> = sessions
+        .iter()
+        .filter_map(|view| session_entry(view, &view.session))
+        .collect();
     Ok(Json(
         json!({ "active_sessions": sessions.len(), "sessions": sessions }),
     ))
@@ -224,11 +52,14 @@ pub(super) async fn session(
 ) -> Result<Json<Value>, Error> {
     let key = ingress.session_key(&session)?;
     let view = ingress.session_view(&key).await?;
-    session_entry(&view).map(Json).ok_or_else(no_session)
+    session_entry(&view, &session)
+        .map(Json)
+        .ok_or_else(no_session)
 }
 
-/// A session as the replaced bridge showed it: by its newest call, the others beside it.
-fn session_entry(view: &SessionView) -> Option<Value> {
+/// A session as the replaced bridge showed it: by its newest call, the others beside it, and under
+/// the name by which it was asked for beside its own.
+fn session_entry(view: &SessionView, asked: &str) -> Option<Value> {
     let newest = view
         .active
         .iter()
@@ -242,10 +73,11 @@ fn session_entry(view: &SessionView) -> Option<Value> {
         .map(|call| call.call.id.as_str())
         .collect();
     Some(json!({
-        "openclaw_session_id": view.session,
+        "openclaw_session_id": asked,
+        "session_key": view.session,
         "phone_number": newest.call.number,
         "caller_id": null,
-        "context": null,
+        "context": newest.context,
         "created_at": newest.call.initiated_at,
         "status": newest.call.state,
         "current_status": newest.call.state,
@@ -323,6 +155,7 @@ fn no_view(error: &service::Error) -> Error {
 
 fn not_stored(error: &command::Error) -> Error {
     match error {
+        command::Error::Conflict => Error::new(StatusCode::CONFLICT, "conflict", error.to_string()),
         command::Error::Request(error) => Error::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_command",
@@ -345,13 +178,13 @@ fn answered(outcome: &Outcome) -> Option<(Status, &CommandSnapshot)> {
 }
 
 /// A command that was answered with anything but a confirmation.
-fn not_done(status: Status, command: &CommandSnapshot) -> Error {
+fn not_done(status: Status, command: &CommandSnapshot, passes_at: Option<Timestamp>) -> Error {
     let reason = command
         .reason
         .clone()
         .unwrap_or_else(|| "no reason given".to_owned());
     match status {
-        Status::Unknown => Error::new(
+        Status::Unknown | Status::Abandoned => Error::new(
             StatusCode::BAD_GATEWAY,
             "outcome_unknown",
             format!(
@@ -361,6 +194,10 @@ fn not_done(status: Status, command: &CommandSnapshot) -> Error {
         Status::Expired => Error::new(StatusCode::GATEWAY_TIMEOUT, "expired", reason),
         Status::Cancelled => Error::new(StatusCode::CONFLICT, "cancelled", reason),
         Status::Refused | Status::Accepted | Status::Confirmed => {
+            let code = command.code.clone().unwrap_or_default();
+            if guard::code(&code).is_some() {
+                return refused(&Reason { code, text: reason }, passes_at);
+            }
             let status = match command.code.as_deref() {
                 Some("bad-request" | "bad-command") => StatusCode::UNPROCESSABLE_ENTITY,
                 Some("no-such-call") => StatusCode::NOT_FOUND,
@@ -370,5 +207,20 @@ fn not_done(status: Status, command: &CommandSnapshot) -> Error {
             };
             Error::new(status, "refused", reason)
         }
+    }
+}
+
+/// A command that a guard has refused, by the guard's own name. The sentence says when it passes.
+fn refused(reason: &Reason, passes_at: Option<Timestamp>) -> Error {
+    let code = guard::code(&reason.code).unwrap_or("refused");
+    let status = match code {
+        "invalid-number" | "emergency-number" | "calls-itself" => StatusCode::UNPROCESSABLE_ENTITY,
+        _ if code.starts_with("limit-") => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::FORBIDDEN,
+    };
+    let seconds = passes_at.map(|at| (at - Utc::now()).num_seconds().saturating_add(1));
+    Error {
+        retry_after: seconds.and_then(|seconds| u32::try_from(seconds).ok()),
+        ..Error::new(status, code, reason.text.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::door::{self, Door};
@@ -21,7 +21,7 @@ const MEASURED: &[&str] = &[
     "/token/{token}/call-event",
     "/token/{token}/webhook/forward",
     "/openclaw/call",
-    "/openclaw/call/{session}",
+    "/openclaw/call/{id}",
     "/openclaw/context",
     "/openclaw/sessions",
     "/openclaw/session/{session}",
@@ -47,9 +47,11 @@ pub fn routes(ingress: Ingress) -> Router {
         .route("/webhook/twilio", post(webhooks::twilio));
     let commands = Router::new()
         .route("/openclaw/call", post(openclaw::place_call))
-        .route("/openclaw/call/{session}", delete(openclaw::end_call))
+        .route(
+            "/openclaw/call/{id}",
+            delete(openclaw::end_call).get(openclaw::outcome),
+        )
         .route("/openclaw/context", post(openclaw::inject_context))
-        .route_layer(from_fn(door::one_idempotency_key))
         .route_layer(only_by(doors.commands));
     let reading = Router::new()
         .route("/openclaw/sessions", get(openclaw::sessions))

@@ -11,15 +11,24 @@ use crate::bus::service::{self, CallsQuery};
 /// `GET /health`: always 200 while the process lives; the body says how it is.
 pub(super) async fn health(State(ingress): State<Ingress>) -> Json<Value> {
     let connected = ingress.bus.connection().is_connected();
-    let (active, server) = tokio::join!(ingress.active_calls(), ingress.voice_server());
+    let (active, egress) = tokio::join!(
+        ingress.active_calls(),
+        service::egress_status(ingress.bus.connection())
+    );
+    let (server, dialling) = match egress {
+        Ok(egress) => (egress.voice_server, egress.dialling),
+        Err(_) => ("unknown".to_owned(), "unknown".to_owned()),
+    };
     let depth = ingress.gauge().depth();
     let spooled = depth.map_or(0, |depth| depth.events + depth.aside);
-    let well = connected && active.is_some() && server == "healthy" && spooled == 0;
+    let well =
+        connected && active.is_some() && server == "healthy" && dialling == "open" && spooled == 0;
     Json(json!({
         "status": if well { "healthy" } else { "degraded" },
         "nats": if connected { "healthy" } else { "unreachable" },
         "router": if active.is_some() { "healthy" } else { "unreachable" },
         "main_server": server,
+        "dialling": dialling,
         "spool": match depth {
             None => "off",
             Some(_) if spooled == 0 => "empty",
@@ -79,10 +88,5 @@ impl Ingress {
             .await
             .ok()
             .map(|answer| answer.active)
-    }
-
-    async fn voice_server(&self) -> String {
-        let status = service::egress_status(self.bus.connection()).await;
-        status.map_or_else(|_| "unknown".to_owned(), |status| status.voice_server)
     }
 }

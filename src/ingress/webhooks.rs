@@ -12,11 +12,7 @@ use super::events::refusal;
 use super::source::{self, openai, twilio as twilio_source};
 use super::verify::{standard_webhooks, twilio};
 use crate::http::Error;
-use crate::http::rate::Sender;
-
-/// Senders that show who they are by a signature, for whom their name is a sender's name.
-const OPENAI: Sender = Sender(1);
-const TWILIO: Sender = Sender(2);
+use crate::http::auth::Client;
 
 /// `POST /webhook/openai`.
 pub(super) async fn openai(
@@ -33,7 +29,8 @@ pub(super) async fn openai(
     let now = ingress.settings.clock.now();
     let verified = standard_webhooks::verify(keys, &headers, &body, now);
     let message = verified.map_err(|refusal| ingress.refuse("openai", &headers, refusal))?;
-    ingress.settings.doors.limits.check_sender(OPENAI)?;
+    let client = Client::signing("openai");
+    ingress.settings.doors.limits.check_sender(&client)?;
     let parsed = openai::parse(&message).map_err(|error| refused(&error));
     let taken = ingress.take(ingress.counted(parsed)?, None, &body).await?;
     Ok(Json(taken.answer("accepted")))
@@ -53,7 +50,8 @@ pub(super) async fn twilio(
     let body = ingress.counted(read.await)?;
     let verified = twilio::verify(&door.scheme, &headers, query.as_deref(), &body);
     let callback = verified.map_err(|refusal| ingress.refuse("twilio", &headers, refusal))?;
-    ingress.settings.doors.limits.check_sender(TWILIO)?;
+    let client = Client::signing("twilio");
+    ingress.settings.doors.limits.check_sender(&client)?;
     let parsed = twilio_source::parse(&callback, door.account.as_deref());
     let parsed = ingress.counted(parsed.map_err(|error| refused(&error)))?;
     let taken = ingress.take(parsed, None, &body).await?;

@@ -1,10 +1,9 @@
 //! What is remembered outside the logs, under a number: recent dials and links.
 
 use crate::bus::bucket::{Bucket, Entry, Error};
-use crate::bus::envelope::NumberRecord;
+use crate::bus::envelope::{LinkRecord, NumberRecord};
 use crate::bus::{Bus, subjects};
 use crate::domain::Timestamp;
-use crate::domain::ids::{AgentId, SessionKey};
 use crate::domain::phone::E164;
 use crate::domain::session::{Claim, Facts};
 
@@ -49,7 +48,7 @@ impl Memory {
             }
             None => Vec::new(),
         };
-        let link = link.and_then(|entry| read_link(&entry.value));
+        let link = link.and_then(|entry| LinkRecord::session(&entry.value));
         Ok(Found {
             facts: Facts { dials, link },
             key: Some(key),
@@ -90,10 +89,4 @@ impl Memory {
             .await
             .map(|_revision| ())
     }
-}
-
-/// A link's value is the session key as text.
-fn read_link(value: &[u8]) -> Option<SessionKey> {
-    let agent = AgentId::parse("main").ok()?;
-    SessionKey::parse(std::str::from_utf8(value).ok()?.trim(), &agent).ok()
 }

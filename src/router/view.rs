@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::bus::envelope::{CommandSnapshot, EventEnvelope};
+use crate::bus::envelope::{CommandSnapshot, EventEnvelope, command};
 use crate::bus::feed::{self, Feed, Start, Step};
 use crate::bus::service::{CallView, CallsAnswer, CallsQuery, SessionView};
 use crate::bus::{Bus, subjects};
@@ -21,6 +22,10 @@ const ENDED_CALLS_MAX: usize = 10_000;
 const COMMANDS_MAX: usize = 10_000;
 /// Calls in one answer at most: some 600 bytes each, well below what one message may hold.
 const CALLS_PER_ANSWER_MAX: usize = 1_000;
+/// Longest context that is kept of one call, in bytes of JSON: what one command may give.
+const CONTEXT_LENGTH_MAX: usize = command::CONTEXT_LENGTH_MAX;
+/// Bytes of contexts in one answer at most, so that it stays below what one message may hold.
+const CONTEXTS_PER_ANSWER_MAX: usize = 256 * 1024;
 /// Pause before the stream is followed anew.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -40,6 +45,8 @@ struct Shared {
 struct State {
     calls: HashMap<String, CallView>,
     active: BTreeSet<String>,
+    /// What the calls that are not over were given to know.
+    contexts: HashMap<String, Map<String, Value>>,
     ended: VecDeque<String>,
     commands: HashMap<String, (u64, CommandSnapshot)>,
     commands_by_age: VecDeque<String>,
@@ -109,10 +116,14 @@ impl View {
             .calls
             .into_iter()
             .partition(|call| call.call.state == "ended");
-        (!active.is_empty() || !ended.is_empty()).then(|| SessionView {
-            session: key.to_owned(),
-            active,
-            ended,
+        (!active.is_empty() || !ended.is_empty()).then(|| {
+            let mut view = SessionView {
+                session: key.to_owned(),
+                active,
+                ended,
+            };
+            self.add_contexts(std::slice::from_mut(&mut view));
+            view
         })
     }
 
@@ -137,7 +148,25 @@ impl View {
                 .active
                 .push(call);
         }
-        sessions.into_values().collect()
+        let mut sessions: Vec<SessionView> = sessions.into_values().collect();
+        self.add_contexts(&mut sessions);
+        sessions
+    }
+
+    /// Adds what the calls were given to know, as long as there is room.
+    fn add_contexts(&self, sessions: &mut [SessionView]) {
+        let state = self.state();
+        let mut room = CONTEXTS_PER_ANSWER_MAX;
+        for call in sessions.iter_mut().flat_map(|session| &mut session.active) {
+            let Some(context) = state.contexts.get(&call.call.id) else {
+                continue;
+            };
+            let length = serde_json::to_vec(context).map_or(usize::MAX, |bytes| bytes.len());
+            if let Some(left) = room.checked_sub(length) {
+                room = left;
+                call.context = Some(context.clone());
+            }
+        }
     }
 
     /// Follows the stream until `stop`.
@@ -204,8 +233,13 @@ impl State {
                 call,
                 last_at: event.time,
                 sequence: event.sequence,
+                context: None,
             };
+            let id = view.call.id.clone();
             self.take_call(view);
+            if let Some(context) = event.data.context {
+                self.take_context(id, context.get());
+            }
         } else if let Some(command) = event.data.command {
             self.take_command(event.sequence, command);
         }
@@ -220,6 +254,7 @@ impl State {
         let was_ended = known.is_some_and(|known| known.call.state == "ended");
         if view.call.state == "ended" {
             self.active.remove(&id);
+            self.contexts.remove(&id);
             if !was_ended {
                 self.ended.push_back(id.clone());
             }
@@ -231,6 +266,27 @@ impl State {
             if let Some(oldest) = self.ended.pop_front() {
                 self.calls.remove(&oldest);
             }
+        }
+    }
+
+    /// Merges what a call was given to know: of two values under one name the later holds.
+    fn take_context(&mut self, id: String, context: &str) {
+        let Ok(new) = serde_json::from_str::<Map<String, Value>>(context) else {
+            return;
+        };
+        if !self.active.contains(&id) {
+            return;
+        }
+        let mut merged = self.contexts.remove(&id).unwrap_or_default();
+        merged.extend(new);
+        let length = serde_json::to_vec(&merged).map_or(usize::MAX, |bytes| bytes.len());
+        if length <= CONTEXT_LENGTH_MAX {
+            self.contexts.insert(id, merged);
+        } else {
+            warn!(
+                call.id = id,
+                "context of a call is too large for the view; left out"
+            );
         }
     }
 

@@ -154,24 +154,29 @@ impl Bus {
 
     /// Starts a role as a process of its own.
     pub fn role(&self, role: &str, args: &[&str]) -> Process {
-        self.role_with(role, args, None)
+        self.role_with(role, args, &[])
     }
 
-    /// The same with one more variable.
-    pub fn role_with(
-        &self,
-        role: &str,
-        args: &[&str],
-        env: impl Into<Option<(String, String)>>,
-    ) -> Process {
+    /// The same with further variables; VOICEBUS_NATS_URL leads it to the server on another way.
+    pub fn role_with(&self, role: &str, args: &[&str], env: &[(&str, &str)]) -> Process {
         let user = User::ALL.into_iter().find(|user| user.name() == role);
         let password = self.server.credentials().password(user.unwrap()).reveal();
-        let mut all = vec![role, "--nats-url", self.server.url(), "--nats-user", role];
+        let detour = env.iter().find(|(name, _)| *name == "VOICEBUS_NATS_URL");
+        let url = detour.map_or(self.server.url(), |(_, url)| url);
+        let mut all = vec![role, "--nats-url", url, "--nats-user", role];
         all.extend(["--listen", "127.0.0.1:0"]);
         all.extend(args);
-        let own = ("VOICEBUS_NATS_PASSWORD".to_owned(), password.to_owned());
-        let env: Vec<_> = std::iter::once(own).chain(env.into()).collect();
+        let env: Vec<_> = [("VOICEBUS_NATS_PASSWORD", password)]
+            .iter()
+            .chain(env)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Process::start(role, self.dir.path(), all, &env)
+    }
+
+    /// A folder of its own, for whatever a process keeps.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// A connection that only looks.
@@ -214,7 +219,7 @@ impl Bus {
         ] {
             provision.create_stream(config).await.unwrap();
         }
-        for bucket in ["VOICE_NUMBER", "VOICE_LINK", "VOICE_INTENT"] {
+        for bucket in ["VOICE_NUMBER", "VOICE_LINK", "VOICE_INTENT", "VOICE_LIMIT"] {
             let config = kv::Config {
                 bucket: bucket.to_owned(),
                 history: 5,

@@ -240,8 +240,8 @@ async fn each_role_shows_its_own_to_whoever_has_the_token() {
         ("router", "voicebus_router_inputs_total"),
         ("egress", "voicebus_egress_in_flight"),
     ] {
-        let env = ("VOICEBUS_READ_TOKEN".to_owned(), TOKEN.to_owned());
-        let mut process = bus.role_with(role, &[], env);
+        let env = [("VOICEBUS_READ_TOKEN", TOKEN)];
+        let mut process = bus.role_with(role, &[], &env);
         let door = process.listens().await;
         for path in ["/metrics", "/status"] {
             assert_eq!(door.get(path).await.status, 401, "{role} {path}");

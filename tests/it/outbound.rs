@@ -1,6 +1,9 @@
 //! Calls that are asked for: placed once, told of, and never placed again.
 
+mod crashes;
 mod faults;
+mod lost;
+mod people;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,6 +40,8 @@ async fn up_without_server() -> (Up, SocketAddr) {
     let voice_server = free_address();
     let options = Options {
         voice_server,
+        // One person is called more often here than anybody should be.
+        args: vec!["--calls-per-number=1000".to_owned()],
         ..Options::default()
     };
     (Up::start(options).await, voice_server)
@@ -212,28 +217,6 @@ async fn a_refusal_comes_back_with_the_servers_reason() {
         assert!(told.contains(reason), "{told}");
     }
     assert!(server.calls().iter().all(|dial| dial.call_id.is_none()));
-    server.stop().await;
-    up.stop().await;
-}
-
-#[tokio::test]
-async fn a_wish_published_twenty_times_is_one_call() {
-    let (up, server) = up_with_server(Race::Seeded).await;
-    let feed = up.observer.feed().await;
-    let agent = up.connect("agent").await;
-    let dial = json!({ "to": "+12015550123", "session": "s" });
-    for number in 0..20 {
-        publish(&agent, "wish", &format!("copy {number}"), &dial).await;
-    }
-    feed.hears("wish", "command.confirmed").await;
-    up.observer.worked_off("VOICE_CMD").await;
-    up.settled().await;
-    feed.catches_up(&up.observer).await;
-    assert_eq!(server.calls().len(), 1);
-    assert_eq!(
-        told(&feed, "wish"),
-        ["command.accepted", "command.confirmed"]
-    );
     server.stop().await;
     up.stop().await;
 }

@@ -20,6 +20,7 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.in.3.CA1.ringing", &[Ingress, Operator]),
     ("voice.in.3.CA1.timer", &[Operator]),
     ("voice.in.3.CA1.command", &[Egress, Operator]),
+    ("voice.in.3.CA1.context", &[Ingress, Egress, Operator]),
     ("voice.timer.CA1.stale", &[Router]),
     // The public feed
     ("voicebus.commit.CA1.s-1.state.ended", &[Router]),
@@ -29,6 +30,9 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("replay", &[]),
     // Commands and requests
     ("voice.cmd.dial.key", &[Ingress, Egress, Agent]),
+    ("voice.cmd.cancel.key", &[Ingress, Egress, Agent]),
+    ("voice.cmd.resolve.key", &[Operator]),
+    ("voice.cmd.resume.dialling", &[Operator]),
     ("voice.svc.calls.list", &[Ingress, Egress, Agent, Observer]),
     ("voice.svc.sessions.list", &[Ingress, Agent, Observer]),
     ("voice.svc.commands.status", &[Ingress, Egress, Agent]),
@@ -38,6 +42,8 @@ const PUBLISH: &[(&str, &[User])] = &[
         "voice.svc.egress.status",
         &[Ingress, Router, Agent, Observer],
     ),
+    ("voice.svc.egress.intent", &[Ingress, Router, Egress, Agent, Observer]),
+    ("voice.svc.egress.unresolved", &[Ingress, Router, Agent, Observer]),
     ("voice.svc.egress.call", &[Ingress, Router, Agent]),
     ("voice.svc.egress.transcript", &[Ingress, Router, Agent]),
     // Each tells only about itself
@@ -130,9 +136,11 @@ const PUBLISH: &[(&str, &[User])] = &[
     // Buckets
     ("$KV.VOICE_NUMBER.k", &[Router, Egress]),
     ("$KV.VOICE_INTENT.k", &[Egress]),
-    ("$KV.VOICE_LINK.k", &[]),
+    ("$KV.VOICE_LINK.k", &[Egress]),
+    ("$KV.VOICE_LIMIT.k", &[Egress]),
     ("$JS.API.DIRECT.GET.KV_VOICE_NUMBER.$KV.VOICE_NUMBER.k", &[Router, Egress, Provision]),
-    ("$JS.API.DIRECT.GET.KV_VOICE_LINK.$KV.VOICE_LINK.k", &[Router, Provision]),
+    ("$JS.API.DIRECT.GET.KV_VOICE_LINK.$KV.VOICE_LINK.k", &[Router, Egress, Provision]),
+    ("$JS.API.DIRECT.GET.KV_VOICE_LIMIT.$KV.VOICE_LIMIT.k", &[Egress, Provision]),
     ("$JS.API.DIRECT.GET.KV_VOICE_INTENT.$KV.VOICE_INTENT.k", &[Egress, Provision]),
     ("$JS.API.STREAM.MSG.GET.KV_VOICE_INTENT", &[Egress, Provision]),
     ("$JS.API.CONSUMER.CREATE.KV_VOICE_INTENT.n.$KV.VOICE_INTENT.>", &[Egress, Provision]),

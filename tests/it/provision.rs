@@ -72,11 +72,11 @@ async fn the_second_run_finds_everything_unchanged() {
     let nats = Nats::start().await;
     let jetstream = nats.jetstream().await;
     let first = run(&jetstream).await;
-    assert_eq!(first.count(Action::Created), 7 + 33, "{first}");
-    assert_eq!(first.entries.len(), 7 + 33, "{first}");
+    assert_eq!(first.count(Action::Created), 8 + 33, "{first}");
+    assert_eq!(first.entries.len(), 8 + 33, "{first}");
     let second = run(&jetstream).await;
     assert!(second.is_unchanged(), "{second}");
-    assert_eq!(second.entries.len(), 7 + 33);
+    assert_eq!(second.entries.len(), 8 + 33);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_dry_run_on_an_empty_server_creates_nothing() {
     let nats = Nats::start().await;
     let jetstream = nats.jetstream().await;
     let report = dry_run(&jetstream).await;
-    assert_eq!(report.count(Action::Created), 40);
+    assert_eq!(report.count(Action::Created), 41);
     assert!(
         report
             .to_string()
@@ -120,7 +120,7 @@ async fn two_at_once_agree_on_one_salt() {
     let options = Options::default();
     let (first, second) = tokio::join!(provision(&one, &options), provision(&two, &options));
     let created = first.unwrap().count(Action::Created) + second.unwrap().count(Action::Created);
-    assert!(created >= 40, "{created}");
+    assert!(created >= 41, "{created}");
     assert!(run(&one).await.is_unchanged());
     read_layout(&one).await.unwrap();
 }
@@ -306,7 +306,12 @@ async fn a_report_is_readable_by_programs() {
 #[tokio::test]
 async fn buckets_are_what_the_client_library_calls_buckets() {
     let (_nats, jetstream) = provisioned().await;
-    for (bucket, history) in [("VOICE_INTENT", 16), ("VOICE_NUMBER", 1), ("VOICE_LINK", 8)] {
+    for (bucket, history) in [
+        ("VOICE_INTENT", 16),
+        ("VOICE_NUMBER", 1),
+        ("VOICE_LINK", 8),
+        ("VOICE_LIMIT", 1),
+    ] {
         let store = jetstream.get_key_value(bucket).await.unwrap();
         store.put("key", "value".into()).await.unwrap();
         assert_eq!(store.get("key").await.unwrap().unwrap(), "value");

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::User;
 use voicebus::bus::{Auth, Settings as NatsSettings};
+use voicebus::domain::guard::Rules;
 use voicebus::domain::ids::AgentId;
 use voicebus::http::auth::Tokens;
 use voicebus::http::serve::Listener;
@@ -141,6 +142,7 @@ impl Site {
             clock: Clock::new(move || now),
             time_zone: chrono_tz::Tz::UTC,
             agent: AgentId::parse("main").unwrap(),
+            rules: Rules::default(),
         };
         let options = Options {
             spool: None,

@@ -4,11 +4,13 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::event::CommandSnapshot;
 use super::{Error, field, from_bytes};
 use crate::domain::Timestamp;
-use crate::domain::command::Dial;
+use crate::domain::command::{Dial, Reason};
+use crate::domain::dial::{Resolution, Wish};
 use crate::domain::ids::{AgentId, CallId, IntentId, SessionKey};
 use crate::domain::phone::E164;
 
@@ -17,6 +19,9 @@ const WHAT: &str = "command";
 /// How long a dial command stays good when it names no deadline. Long enough for a server that
 /// restarts, short enough that nobody is called about something long past.
 pub const DIAL_DEADLINE_DEFAULT: TimeDelta = TimeDelta::minutes(2);
+
+/// How far ahead a deadline may lie. A wish of yesterday is nobody's wish any more.
+pub const DIAL_DEADLINE_MAX: TimeDelta = TimeDelta::days(1);
 
 /// Longest opening words, in bytes.
 pub const MESSAGE_LENGTH_MAX: usize = 8 * 1024;
@@ -46,6 +51,9 @@ pub struct DialRequest {
     /// The session of the call; by default the one of the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The agent whose session it is, when `session` does not name one; by default the configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// After this instant nothing is dialled any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -112,11 +120,26 @@ impl DialRequest {
                 reason,
             });
         }
+        let agent = match &self.agent {
+            Some(text) => field(WHAT, "agent", AgentId::parse(text))?,
+            None => agent.clone(),
+        };
         let session = match &self.session {
-            Some(text) => field(WHAT, "session", SessionKey::parse(text, agent))?,
-            None => SessionKey::per_phone(agent, to.digits()),
+            Some(text) => field(WHAT, "session", SessionKey::parse(text, &agent))?,
+            None => SessionKey::per_phone(&agent, to.digits()),
         };
         let deadline = self.deadline.unwrap_or(asked_at + DIAL_DEADLINE_DEFAULT);
+        if deadline - asked_at > DIAL_DEADLINE_MAX {
+            let reason = format!(
+                "lies more than {} hours ahead",
+                DIAL_DEADLINE_MAX.num_hours()
+            );
+            return Err(Error::Field {
+                what: WHAT,
+                field: "deadline",
+                reason,
+            });
+        }
         Ok(Dial {
             intent,
             to,
@@ -126,6 +149,78 @@ impl DialRequest {
             session,
             deadline,
         })
+    }
+
+    /// What the record of the dial keeps of it.
+    #[must_use]
+    pub fn wish(&self, dial: &Dial) -> Wish {
+        Wish {
+            fingerprint: self.fingerprint(),
+            to: dial.to.clone(),
+            session: dial.session.clone(),
+            deadline: dial.deadline,
+        }
+    }
+
+    /// SHA-256 of what is to be dialled and said, in hex: the same intent with another one is
+    /// another wish. Who asks again with a later deadline asks for the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let number = |text: &str| E164::parse(text).map_or(text.to_owned(), |it| it.to_string());
+        let context = self.context.as_ref().map(|raw| raw.get());
+        let said = serde_json::json!([
+            "voicebus dial 1",
+            number(&self.to),
+            self.caller_id.as_deref().map(number),
+            self.message,
+            // Spaces between its parts are nobody's wish.
+            context.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()),
+            self.session,
+            self.agent,
+        ]);
+        let digest = Sha256::digest(said.to_string());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Longest words of a person about a dial, in characters.
+const NOTE_LENGTH_MAX: usize = 300;
+
+/// `voice.cmd.resolve.<intent>`: a person says what became of a dial whose outcome is unknown.
+/// Exactly one of the two fields is there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// It made this call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
+    /// Nothing more will be known; a sentence that says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<String>,
+}
+
+impl ResolveRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// When it is not JSON of this form, or says both or neither.
+    pub fn decode(bytes: &[u8]) -> Result<Resolution, Error> {
+        let request: Self = from_bytes(WHAT, bytes)?;
+        match (request.confirmed, request.abandoned) {
+            (Some(call), None) => {
+                let call = field(WHAT, "confirmed", CallId::parse(&call))?;
+                Ok(Resolution::Confirmed(call))
+            }
+            (None, Some(note)) => {
+                let note: String = note.chars().take(NOTE_LENGTH_MAX).collect();
+                Ok(Resolution::Abandoned(Reason::new("by-hand", note)))
+            }
+            (Some(_), Some(_)) | (None, None) => Err(Error::Field {
+                what: WHAT,
+                field: "confirmed",
+                reason: "or `abandoned` must be there, and only one of them".to_owned(),
+            }),
+        }
     }
 }
 
@@ -203,6 +298,52 @@ impl Outcome {
             status: command.status.clone(),
             id: command.id.clone(),
             command: Some(command),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_the_same_whenever_it_is_asked_for_and_however_it_is_written() {
+        let of = |json: &str| DialRequest::decode(json.as_bytes()).unwrap().fingerprint();
+        let first = of(r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2}}"#);
+        for same in [
+            r#"{"message":"Hi","to":"+12015550123","context":{"a": 1, "b": 2}}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2},"deadline":"2026-11-22T12:00:00Z","intent":"i","wait_ms":5}"#,
+        ] {
+            assert_eq!(of(same), first, "{same}");
+        }
+        for other in [
+            r#"{"to":"+12015550124","message":"Hi","context":{"a":1,"b":2}}"#,
+            r#"{"to":"+12015550123","message":"Ho","context":{"a":1,"b":2}}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":3}}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2},"session":"s"}"#,
+            r#"{"to":"+12015550123","message":"Hi","context":{"a":1,"b":2},"caller_id":"+15005550006"}"#,
+        ] {
+            assert_ne!(of(other), first, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_person_says_one_thing() {
+        let of = |json: &str| ResolveRequest::decode(json.as_bytes());
+        assert!(matches!(
+            of(r#"{"confirmed":"CA1"}"#),
+            Ok(Resolution::Confirmed(_))
+        ));
+        assert!(matches!(
+            of(r#"{"abandoned":"asked her"}"#),
+            Ok(Resolution::Abandoned(_))
+        ));
+        for bad in [
+            "{}",
+            r#"{"confirmed":"CA1","abandoned":"x"}"#,
+            r#"{"confirmed":"a.b"}"#,
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
         }
     }
 }

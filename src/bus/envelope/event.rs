@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::link::LinkData;
 use super::{Error, from_bytes, to_bytes};
 use crate::domain::Timestamp;
 use crate::domain::call::{CommandLog, Log};
@@ -73,6 +74,9 @@ pub struct EventData {
     /// For `session.rebound`: from where to where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Rebound>,
+    /// For `session.linked` and `session.unlinked`: whose calls go where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkData>,
     /// For `context.injected`: what the call was given to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Box<RawValue>>,
@@ -137,6 +141,7 @@ pub fn encode_event(event: &Event, traceparent: Option<&str>) -> Result<(Bytes, 
             let context = RawValue::from_string(text.clone());
             data.context = Some(context.map_err(|source| Error::Json { what: WHAT, source })?);
         }
+        Change::Linked(link) => data.link = Some(LinkData::of(link)),
         Change::Initiated
         | Change::Ringing
         | Change::Answered

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event::CommandSnapshot;
+use super::link::LinkData;
 use super::{Error, field, from_bytes, to_bytes, word};
 use crate::domain::Timestamp;
 use crate::domain::ids::{AgentId, CallId, EventId, IntentId, SessionKey};
@@ -87,6 +88,7 @@ enum Says {
         context: String,
     },
     Command(CommandSnapshot),
+    Linked(LinkData),
 }
 
 /// Writes an input for the stream. `body` is kept as it came when it is JSON and both fit into a
@@ -151,6 +153,7 @@ pub fn encode_input(
             context: context.clone(),
         },
         InputKind::Command(report) => Says::Command(CommandSnapshot::from_report(report)),
+        InputKind::Linked(link) => Says::Linked(LinkData::of(link)),
     };
     let envelope = InputEnvelope {
         version: VERSION,
@@ -251,6 +254,7 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
         Says::Cancelled => InputKind::Cancelled,
         Says::Context { context } => InputKind::Context(context),
         Says::Command(snapshot) => InputKind::Command(snapshot.to_report()?),
+        Says::Linked(link) => InputKind::Linked(link.to_link()?),
     };
     let input = Input {
         id: field(WHAT, "id", EventId::parse(&envelope.id))?,
@@ -360,6 +364,11 @@ mod tests {
             to: number,
         });
         roundtrip(InputKind::Cancelled);
+        roundtrip(InputKind::Linked(crate::domain::session::Link {
+            number: E164::parse("+12015550142").unwrap(),
+            to: None,
+            was: Some(SessionKey::main(&AgentId::parse("main").unwrap())),
+        }));
         roundtrip(InputKind::Context("{\"k\":[1,1e400]}".into()));
     }
 

@@ -2,20 +2,26 @@
 //! for each kind of message. Everything read back is parsed again; nothing is trusted because it
 //! came from the bus.
 
+mod budget;
 pub mod command;
+mod context;
 mod event;
 mod input;
+mod link;
 mod record;
 mod timer;
 
-pub use command::{DialRequest, HangupRequest, Outcome};
+pub use budget::BudgetRecord;
+pub use command::{DialRequest, HangupRequest, Outcome, ResolveRequest};
+pub use context::ContextRequest;
 pub use event::{
     CallSnapshot, CommandSnapshot, CompletedSnapshot, Conversation, ConversationHole,
     ConversationUtterance, EventData, EventEnvelope, PROGRESS_HEADER, Transcript, decode_event,
     decode_spoken, encode_event,
 };
 pub use input::{InputEnvelope, decode_input, encode_input};
-pub use record::{IntentRecord, IntentState, NumberRecord};
+pub use link::{LinkData, LinkRecord, LinkRequest};
+pub use record::{FlightRecord, IntentRecord, NumberRecord, ResumeRecord};
 pub use timer::{decode_timer, encode_timer};
 
 use thiserror::Error;

@@ -1,5 +1,11 @@
 //! What lies in the key-value buckets.
 
+mod flight;
+mod intent;
+
+pub use flight::{FlightRecord, ResumeRecord};
+pub use intent::IntentRecord;
+
 use serde::{Deserialize, Serialize};
 
 use super::input::session_key;
@@ -73,70 +79,5 @@ impl NumberRecord {
                 })
             })
             .collect()
-    }
-}
-
-/// VOICE_INTENT: how far one dial command has come, written before anything leaves.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-pub struct IntentRecord {
-    /// How far it has come.
-    pub state: IntentState,
-    /// SHA-256 of the command's body: the same intent with another body is another wish.
-    pub body_hash: String,
-    /// When the state was entered.
-    pub at: Timestamp,
-}
-
-/// How far a dial has come.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum IntentState {
-    /// A worker is about to write, is writing or has written the request. Nobody ever sends again
-    /// what is found in this state: the phone may be ringing.
-    Sending {
-        /// Tells the worker that wrote the record from any other.
-        attempt: String,
-    },
-    /// Certainly nothing has left yet; it may be tried until the deadline.
-    Unsent {
-        /// What stood in the way.
-        reason: String,
-    },
-    /// The server gave the call an id.
-    Confirmed {
-        /// The call.
-        call: String,
-    },
-    /// The server did not place the call.
-    Refused {
-        /// A stable word.
-        code: String,
-        /// A sentence.
-        reason: String,
-    },
-    /// The call may have been placed.
-    Unknown {
-        /// A stable word.
-        code: String,
-        /// A sentence.
-        reason: String,
-    },
-}
-
-impl IntentRecord {
-    /// Writes the record.
-    ///
-    /// # Errors
-    /// When it is larger than a message may be.
-    pub fn encode(&self) -> Result<bytes::Bytes, Error> {
-        to_bytes(WHAT, self)
-    }
-
-    /// Reads the record.
-    ///
-    /// # Errors
-    /// When it is not one that voicebus has written.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        from_bytes(WHAT, bytes)
     }
 }

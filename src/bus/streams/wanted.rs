@@ -11,10 +11,11 @@ const STREAMS: [&str; 4] = [
     include_str!("../../../nats/streams/VOICE_CMD.json"),
     include_str!("../../../nats/streams/VOICE_DLQ.json"),
 ];
-const BUCKETS: [&str; 3] = [
+const BUCKETS: [&str; 4] = [
     include_str!("../../../nats/buckets/VOICE_INTENT.json"),
     include_str!("../../../nats/buckets/VOICE_NUMBER.json"),
     include_str!("../../../nats/buckets/VOICE_LINK.json"),
+    include_str!("../../../nats/buckets/VOICE_LIMIT.json"),
 ];
 /// A template: `{k}` is the number of the partition.
 const PARTITION_CONSUMER: &str = include_str!("../../../nats/consumers/VOICE_IN.partition.json");
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn every_file_parses_and_every_partition_has_its_consumer() {
         assert_eq!(partitions(), 32);
-        assert_eq!(streams(&Options::default()).unwrap().len(), 7);
+        assert_eq!(streams(&Options::default()).unwrap().len(), 8);
         let consumers = consumers();
         assert_eq!(consumers.len(), 33);
         assert_eq!(consumers[31].config["durable_name"], "p31");

@@ -39,7 +39,8 @@ impl Step<'_> {
             InputKind::Timer(Timer::Stale { sequence, gone }) => self.stale(*sequence, *gone),
             InputKind::Audio(mark) => self.applied(self.so_far(), Change::Audio(*mark), None),
             InputKind::Context(context) => self.context(context),
-            InputKind::Command(_) => Outcome::Duplicate,
+            // Neither comes here: they belong to the log of a command.
+            InputKind::Command(_) | InputKind::Linked(_) => Outcome::Duplicate,
         }
     }
 

@@ -16,7 +16,7 @@ use super::Shared;
 use super::calls::{ActiveCall, Dial};
 use super::fault::{Fault, Route, Twilio, twilio_error};
 use super::leg::{self, Placed, Timing};
-use super::reply::{DialRequest, Reply, hang_up};
+use super::reply::{DialRequest, Reply, endless, half, hang_up};
 use super::rules;
 
 /// `POST /call`. Runs in a task of its own, because the real server goes on when the client has gone: the call is
@@ -37,16 +37,26 @@ pub async fn place(
 /// What will be answered, and whether a phone rings.
 struct Verdict {
     answer: Option<Reply>,
+    manner: Manner,
     rings: Option<String>,
     /// The call which the server knows of.
     placed: Option<Placed>,
     wait: Duration,
 }
 
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Whole,
+    Half,
+    Endless,
+}
+
 impl Verdict {
     fn refused(reply: Reply) -> Self {
         Self {
             answer: Some(reply),
+            manner: Manner::Whole,
             rings: None,
             placed: None,
             wait: Duration::ZERO,
@@ -87,9 +97,11 @@ async fn place_unwatched(shared: Arc<Shared>, headers: HeaderMap, body: Bytes) -
             .tasks
             .spawn(leg::follow(Arc::clone(&shared), placed, timing));
     }
-    match verdict.answer {
-        Some(reply) => reply.into_response(),
-        None => hang_up(),
+    match (verdict.answer, verdict.manner) {
+        (None, _) => hang_up(),
+        (Some(reply), Manner::Whole) => reply.into_response(),
+        (Some(reply), Manner::Half) => half(&reply),
+        (Some(_), Manner::Endless) => endless(),
     }
 }
 
@@ -115,7 +127,14 @@ fn judge(shared: &Shared, request: &Result<DialRequest, Reply>) -> Verdict {
                 body: body.clone(),
             });
         }
-        Some(Fault::HangUpAfter | Fault::Delay(_) | Fault::Twilio(_)) | None => {}
+        Some(Fault::EndlessAnswer) => {
+            return Verdict {
+                manner: Manner::Endless,
+                ..Verdict::refused(Reply::detail(200, ""))
+            };
+        }
+        Some(Fault::HangUpAfter | Fault::HalfAnswer | Fault::Delay(_) | Fault::Twilio(_))
+        | None => {}
     }
     let checked = match request {
         Ok(request) => rules::check(shared.version, &shared.setup(), request),
@@ -152,6 +171,10 @@ fn judge(shared: &Shared, request: &Result<DialRequest, Reply>) -> Verdict {
     };
     Verdict {
         answer: (fault != Some(Fault::HangUpAfter)).then(|| Reply::ok(&answer)),
+        manner: match fault {
+            Some(Fault::HalfAnswer) => Manner::Half,
+            _ => Manner::Whole,
+        },
         rings: Some(call_id.clone()),
         wait: if let Some(Fault::Delay(wait)) = fault {
             wait

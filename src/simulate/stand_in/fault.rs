@@ -27,6 +27,10 @@ pub enum Fault {
     HangUp,
     /// Everything is done, then the connection is closed without an answer: the client cannot know.
     HangUpAfter,
+    /// Everything is done, then half of the answer is written and the connection is closed.
+    HalfAnswer,
+    /// Nothing is done, and the answer is a good one that never ends.
+    EndlessAnswer,
     /// Everything is done as always, and the answer comes late. The phone of a callee rings at once; the server learns
     /// of the call, lists it and sends its events when the time is over.
     Delay(Duration),

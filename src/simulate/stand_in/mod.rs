@@ -15,6 +15,7 @@ mod page;
 mod reads;
 mod reply;
 mod rules;
+mod tap;
 mod wire;
 
 #[cfg(test)]
@@ -145,6 +146,7 @@ impl StandIn {
             setup: Mutex::new(config.setup),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            journal: Mutex::default(),
             ids: Mutex::new(Random::stream(config.seed, "call id", 0)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -227,6 +229,7 @@ struct Shared {
     setup: Mutex<Setup>,
     calls: Mutex<Calls>,
     faults: Mutex<Faults>,
+    journal: Mutex<tap::Journal>,
     ids: Mutex<Random>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -240,6 +243,10 @@ impl Shared {
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, tap::Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setup(&self) -> Setup {
@@ -314,8 +321,14 @@ fn router(shared: &Arc<Shared>) -> Router {
         ))
         .route("/call", post(dial::place))
         .route("/call/{id}", delete(dial::cancel))
+        .route("/voicebus/tap", get(tap::tap))
+        .route("/voicebus/intents/{id}", get(tap::intent))
         .fallback(reads::not_found)
         .method_not_allowed_fallback(reads::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(shared),
+            tap::stand_before,
+        ))
         .with_state(Arc::clone(shared))
 }
 

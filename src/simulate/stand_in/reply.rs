@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use bytes::Bytes;
+use futures_util::stream;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -59,6 +61,28 @@ pub fn hang_up() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(HangUp);
     response
+}
+
+/// The first half of an answer, and then the end of the connection.
+pub fn half(reply: &Reply) -> Response<Body> {
+    let length = reply.body.len();
+    let half = reply.body.as_bytes().iter().take(length / 2).copied();
+    let parts = [
+        Ok(Bytes::from_iter(half)),
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+    ];
+    let mut response = Response::new(Body::from_stream(stream::iter(parts)));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+/// A good answer that never ends.
+pub fn endless() -> Response<Body> {
+    let spaces = Bytes::from_static(&[b' '; 16 * 1024]);
+    let parts = stream::repeat_with(move || Ok::<_, std::convert::Infallible>(spaces.clone()));
+    Response::new(Body::from_stream(parts))
 }
 
 /// One entry of a 422 list.

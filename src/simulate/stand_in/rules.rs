@@ -14,6 +14,8 @@ pub struct Setup {
     pub openai_key: bool,
     /// `TWILIO_PHONE_NUMBER`, the caller of a dial that names none.
     pub own_number: Option<String>,
+    /// Whether there is a tap beside it that refuses repeats of a dial.
+    pub tap: bool,
 }
 
 impl Default for Setup {
@@ -23,6 +25,7 @@ impl Default for Setup {
             project: true,
             openai_key: true,
             own_number: Some(OWN_NUMBER.to_owned()),
+            tap: false,
         }
     }
 }

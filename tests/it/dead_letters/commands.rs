@@ -4,13 +4,18 @@ use tokio::process::Child;
 use voicebus::bus::server::User;
 use voicebus::cli::{Exit, dlq};
 use voicebus::domain::phone::E164;
+use voicebus::simulate::{StandIn, StandInConfig};
 
 use super::Stage;
 use crate::harness::eventually;
 
 /// An egress whose phone-call server does not exist.
 pub(super) async fn egress(stage: &Stage) -> Child {
-    let egress = stage.process(User::Egress, &["--voice-server", "http://127.0.0.1:9"]);
+    egress_of(stage, "http://127.0.0.1:9").await
+}
+
+async fn egress_of(stage: &Stage, voice_server: &str) -> Child {
+    let egress = stage.process(User::Egress, &["--voice-server", voice_server]);
     let observer = stage.connect(User::Observer).await;
     eventually("an egress", async || {
         let asked = observer
@@ -80,7 +85,8 @@ async fn bad_commands_are_kept_and_whoever_asked_hears_of_it() {
 async fn a_dial_whose_trouble_does_not_pass_is_refused_for_good() {
     let stage = Stage::set().await;
     let _router = stage.router().await;
-    let _egress = egress(&stage).await;
+    let server = StandIn::start(StandInConfig::default()).await.unwrap();
+    let _egress = egress_of(&stage, &server.url()).await;
     let number = E164::parse("+12015550142").unwrap();
     let key = stage.ingress.subjects().number_key(&number);
     let writer = stage.connect(User::Egress).await;
@@ -105,5 +111,6 @@ async fn a_dial_whose_trouble_does_not_pass_is_refused_for_good() {
     let intents = writer.jetstream().get_key_value("VOICE_INTENT").await;
     let record = intents.unwrap().get("i-1").await.unwrap().unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    assert_eq!(record["state"]["state"], "refused");
+    assert_eq!(record["state"], "refused");
+    assert!(server.calls().is_empty());
 }

@@ -257,11 +257,9 @@ async fn consumers_that_were_made_anew_change_nothing() {
             Ok(())
         })
         .await;
-        let count = async |name: &str| {
-            let stream = jetstream.get_stream(name).await.unwrap();
-            stream.cached_info().state.last_sequence
-        };
-        (count("VOICE_EVENT").await, count("VOICE_DLQ").await)
+        let events = read_stream(&client, "VOICE_EVENT", "voice.event.>").await;
+        let letters = read_stream(&client, "VOICE_DLQ", "voice.dlq.>").await;
+        (events.len(), letters.len())
     };
     let before = done().await;
     // A contradiction and two that cannot be read, of each call.

@@ -119,6 +119,25 @@ impl Up {
         Self::start_in(Arc::clone(&self.dir), self.options.clone()).await
     }
 
+    /// The same, with something done to its data in between.
+    pub async fn restart_after(mut self, change: impl FnOnce(&std::path::Path)) -> Self {
+        self.interrupt().await;
+        change(&self.data_dir());
+        Self::start_in(Arc::clone(&self.dir), self.options.clone()).await
+    }
+
+    /// Runs a tool on it, and gives its exit code and what it said.
+    pub async fn tool(&self, words: &[&str]) -> (i32, String) {
+        let mut command = tokio::process::Command::new(super::voicebus());
+        command.args(words).arg("--data-dir").arg(self.data_dir());
+        let output = within("a tool", command.output()).await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(said).unwrap(),
+        )
+    }
+
     async fn interrupt(&mut self) {
         self.process.signal(Signal::INT);
         let status = self.process.ended().await;

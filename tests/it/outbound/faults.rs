@@ -1,107 +1,126 @@
-//! When nobody can know whether the phone rang: nobody rings it again.
-
-use std::time::Duration;
+//! What is asked for wrongly, too often, or at a bad time.
 
 use serde_json::{Value, json};
-use voicebus::bus::server::User;
 use voicebus::simulate::{Fault, Race, Route};
 
-use super::{publish, stand_in, told, up_with_server};
-use crate::harness::{Bus, free_address, reached, reached_within};
+use super::{publish, stand_in, told, up_with_server, up_without_server};
+use crate::harness::reached;
 
 #[tokio::test]
-async fn a_lost_answer_leaves_the_outcome_unknown_and_the_phone_alone() {
+async fn a_wish_published_a_hundred_times_is_one_call_and_another_under_its_name_is_none() {
     let (up, server) = up_with_server(Race::Seeded).await;
     let feed = up.observer.feed().await;
-    server.inject(Route::Dial, Fault::HangUpAfter);
-    let body = json!({ "to": "+12015550123", "openclaw_session_id": "s", "message": "Hello" });
-    let answer = up.http.post("/openclaw/call", &body).await;
-    assert_eq!(
-        (answer.status, &*answer.refusal()),
-        (502, "outcome_unknown")
-    );
-    assert_eq!(answer.json()["retry"], false);
-    let intent = server.calls()[0].intent_id.clone().unwrap();
-    feed.hears(&intent, "command.unknown").await;
-
     let agent = up.connect("agent").await;
-    server.inject(Route::Dial, Fault::HangUpAfter);
-    let dial = json!({ "to": "+12015550124", "session": "s" });
-    publish(&agent, "wish", "first", &dial).await;
-    feed.hears("wish", "command.unknown").await;
-    assert_eq!(server.calls().len(), 2);
-
-    // Asked again after a restart, by a sender that knows nothing of the first time.
-    let up = up.restart().await;
-    let agent = up.connect("agent").await;
-    publish(&agent, "wish", "second", &dial).await;
+    let dial = json!({ "to": "+12015550123", "session": "s" });
+    for number in 0..100 {
+        publish(&agent, "wish", &format!("copy {number}"), &dial).await;
+    }
+    feed.hears("wish", "command.confirmed").await;
+    let other = json!({ "to": "+12015550124", "session": "s" });
+    publish(&agent, "wish", "another", &other).await;
     up.observer.worked_off("VOICE_CMD").await;
     up.settled().await;
-    assert_eq!(server.calls().len(), 2);
-    let stored = up.observer.read_back().await;
-    let of_wish = stored.iter().filter(|event| event.log() == "wish");
-    let of_wish: Vec<String> = of_wish.map(crate::harness::Heard::what).collect();
-    assert_eq!(of_wish, ["command.accepted", "command.unknown"]);
+    feed.catches_up(&up.observer).await;
+    assert_eq!(server.calls().len(), 1);
+    assert_eq!(
+        told(&feed, "wish"),
+        ["command.accepted", "command.confirmed"]
+    );
+    assert_eq!(up.observer.messages("VOICE_DLQ").await, 1);
+
+    // At a door it is refused, and stored nowhere.
+    let stored = up.observer.messages("VOICE_CMD").await;
+    let request = json!({ "to": "+12015550124", "session": "s", "intent": "wish" });
+    let answer = agent.request("voice.svc.dial", request.to_string().into());
+    let answer = crate::harness::within("an answer", answer).await.unwrap();
+    let code = answer.headers.unwrap();
+    assert_eq!(code.get("Nats-Service-Error-Code").unwrap().as_str(), "409");
+    assert_eq!(up.observer.messages("VOICE_CMD").await, stored);
     server.stop().await;
     up.stop().await;
 }
 
 #[tokio::test]
-async fn an_egress_killed_while_it_dials_leaves_the_outcome_unknown_and_the_phone_alone() {
-    let bus = Bus::provisioned().await;
-    let feed = bus.observer().await.feed().await;
-    let address = free_address();
-    let url = format!("http://{address}");
-    let egress_args = ["--voice-server", url.as_str()];
-    let mut router = bus.role("router", &[]);
-    let mut ingress = bus.role("ingress", &[]);
-    let mut egress = bus.role("egress", &egress_args);
-    router.ready().await;
-    egress.ready().await;
-    let server = stand_in(address, &ingress.ready().await, Race::Seeded).await;
-    server.inject(Route::Dial, Fault::Delay(Duration::from_secs(5)));
+async fn a_wish_that_was_taken_back_is_not_placed_even_if_that_came_first() {
+    let (up, address) = up_without_server().await;
+    let feed = up.observer.feed().await;
+    let agent = up.connect("agent").await;
+    let jetstream = async_nats::jetstream::new(agent.clone());
+    let cancel = async |intent: &str| {
+        let subject = format!("voice.cmd.cancel.{intent}");
+        let sent = jetstream.publish(subject, "{}".into()).await.unwrap();
+        sent.await.unwrap();
+    };
+    let dial = json!({ "to": "+12015550123", "session": "s" });
+    cancel("first").await;
+    up.observer.worked_off("VOICE_CMD").await;
+    publish(&agent, "first", "first", &dial).await;
+    feed.hears("first", "command.cancelled").await;
+    publish(&agent, "second", "second", &dial).await;
+    feed.hears("second", "command.accepted").await;
+    let (code, said) = up.tool(&["call", "cancel", "second"]).await;
+    assert_eq!((code, &*said), (0, "second is cancelled\n"));
+    feed.hears("second", "command.cancelled").await;
 
-    let agent = bus.connect(User::Agent).await.client;
-    publish(
-        &agent,
-        "wish",
-        "1",
-        &json!({ "to": "+12015550123", "session": "s" }),
-    )
-    .await;
-    reached("the phone to ring", async || {
-        let calls = server.calls().len();
-        if calls == 1 {
-            Ok(())
-        } else {
-            Err(format!("{calls} calls"))
-        }
-    })
-    .await;
-    egress.kill().await;
-    let mut egress = bus.role("egress", &egress_args);
-    egress.ready().await;
-    // The command comes back after `ack_wait`, 30 s.
-    let unknown = reached_within(Duration::from_secs(45), "the wish to end", async || {
-        let told = told(&feed, "wish");
-        if told.len() > 1 {
-            Ok(told)
-        } else {
-            Err(format!("{told:?}"))
-        }
-    })
-    .await;
-    assert_eq!(unknown, ["command.accepted", "command.unknown"]);
-    let calls = server.calls();
-    assert_eq!(calls.len(), 1);
-    // The phone did ring, and its call is in the session that was asked for.
-    let call = calls[0].call_id.clone().unwrap();
-    let initiated = feed.hears(&call, "state.initiated").await;
-    assert_eq!(initiated.session(), "agent:main:s");
-    for process in [router, ingress, egress] {
-        process.stop().await;
-    }
+    let server = stand_in(address, &up.http, Race::Seeded).await;
+    publish(&agent, "third", "third", &dial).await;
+    feed.hears("third", "command.confirmed").await;
+    // What was done cannot be taken back.
+    let (code, said) = up.tool(&["call", "cancel", "third"]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("third is confirmed, call CA"), "{said}");
+    let dialled: Vec<_> = server
+        .calls()
+        .into_iter()
+        .map(|dial| dial.intent_id)
+        .collect();
+    assert_eq!(dialled, [Some("third".to_owned())]);
     server.stop().await;
+    up.stop().await;
+}
+
+/// One number is dialled once at a time; others are not held up by it.
+#[tokio::test]
+async fn a_slow_number_holds_up_nobody_else() {
+    let (up, server) = up_with_server(Race::Seeded).await;
+    let feed = up.observer.feed().await;
+    let agent = up.connect("agent").await;
+    let wish = async |intent: &str, number: &str, message: &str| {
+        let dial = json!({ "to": number, "session": "s", "message": message });
+        publish(&agent, intent, intent, &dial).await;
+    };
+    // Opens the way for several at once.
+    wish("opener", "+12015550199", "Hello").await;
+    feed.hears("opener", "command.confirmed").await;
+    server.inject(Route::Dial, Fault::Delay(std::time::Duration::from_secs(6)));
+    wish("slow", "+12015550123", "slow").await;
+    reached("the slow call", async || match server.calls().len() {
+        2 => Ok(()),
+        other => Err(format!("{other} calls")),
+    })
+    .await;
+    for number in 0..5 {
+        wish(&format!("same-{number}"), "+12015550123", "Hello").await;
+    }
+    wish("other", "+12015550150", "Hello").await;
+    feed.hears("other", "command.confirmed").await;
+    let of_number = || {
+        let dials = server.calls();
+        let dials = dials.into_iter();
+        dials
+            .filter(|dial| dial.to.as_deref() == Some("+12015550123"))
+            .count()
+    };
+    assert!(told(&feed, "slow").len() < 2, "it was not slow");
+    assert_eq!(of_number(), 1);
+    feed.hears("slow", "command.confirmed").await;
+    for number in 0..5 {
+        feed.hears(&format!("same-{number}"), "command.confirmed")
+            .await;
+    }
+    assert_eq!(of_number(), 6);
+    server.stop().await;
+    up.stop().await;
 }
 
 /// Numbers that a policy of its own should refuse; whether there is one yet is not asked here.

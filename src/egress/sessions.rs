@@ -1,0 +1,201 @@
+//! Commands about sessions: what a call is given to know, and which session a number's calls go to.
+//! Neither asks the phone-call server; both end in an input for the router, which alone writes what
+//! happened.
+
+use chrono::Utc;
+
+use super::dialling::Left;
+use super::worker::Worker;
+use crate::bus::bucket::{Bucket, Error as BucketError};
+use crate::bus::consume::Delivery;
+use crate::bus::envelope::command::DIAL_DEADLINE_DEFAULT;
+use crate::bus::envelope::{ContextRequest, LinkRecord, LinkRequest};
+use crate::bus::trouble::Trouble;
+use crate::bus::{Bus, service, subjects};
+use crate::domain::command::{Reason, Report, Status, Verb};
+use crate::domain::ids::{CallId, IntentId, SessionKey};
+use crate::domain::input::InputKind;
+use crate::domain::phone::E164;
+use crate::domain::session::Link;
+use crate::error_chain::Chain;
+
+/// Tries against other writers of one number's link.
+const TRIES_MAX: usize = 8;
+
+/// The links.
+#[derive(Clone)]
+pub(super) struct Links {
+    bus: Bus,
+    bucket: Bucket,
+}
+
+impl Links {
+    pub async fn open(bus: &Bus) -> Result<Self, BucketError> {
+        Ok(Self {
+            bus: bus.clone(),
+            bucket: bus.bucket(subjects::BUCKET_LINK).await?,
+        })
+    }
+
+    /// Links a number, or takes its link away; says what it was linked to before.
+    async fn set(
+        &self,
+        number: &E164,
+        to: Option<&SessionKey>,
+    ) -> Result<Option<SessionKey>, Trouble> {
+        let key = self.bus.subjects().number_key(number);
+        for _ in 0..TRIES_MAX {
+            let found = self.bucket.get(&key).await?;
+            let was = found
+                .as_ref()
+                .and_then(|entry| LinkRecord::session(&entry.value));
+            let record = LinkRecord {
+                number: number.to_string(),
+                session: to.map(ToString::to_string),
+                at: Utc::now(),
+            };
+            let value = record.encode().map_err(own)?;
+            match self.bucket.write(&key, value, found.as_ref()).await {
+                Ok(_) => return Ok(was),
+                Err(BucketError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(own("the link of the number is changed too often"))
+    }
+}
+
+impl Worker {
+    /// Tells the end of a command.
+    async fn done(&self, report: Report) -> Result<Left, Trouble> {
+        self.teller.report(report).await.map(|()| Left::Done)
+    }
+
+    /// `voice.cmd.link.<id>` and `voice.cmd.unlink.<id>`.
+    pub(super) async fn take_link(
+        &self,
+        delivery: &Delivery,
+        verb: Verb,
+        id: IntentId,
+    ) -> Result<Left, Trouble> {
+        let request = match LinkRequest::decode(&delivery.payload) {
+            Ok(request) => request,
+            Err(error) => {
+                let text = Chain(&error).to_string();
+                return self.buried(delivery, "bad-command", &text).await;
+            }
+        };
+        let asked = request
+            .number()
+            .and_then(|number| Ok((number, request.session(&self.agent)?)));
+        let (number, to) = match asked {
+            Ok((number, session)) if session.is_some() == (verb == Verb::Link) => (number, session),
+            other => {
+                let text = match other {
+                    Err(error) => Chain(&error).to_string(),
+                    Ok(_) => "`link` needs a session, and `unlink` takes none".to_owned(),
+                };
+                let reason = Reason::new("bad-command", text);
+                return self.done(self.refused(id, verb, reason)).await;
+            }
+        };
+        let session = to
+            .clone()
+            .unwrap_or_else(|| SessionKey::per_phone(&self.agent, number.digits()));
+        let report = |status| Report {
+            intent: id.clone(),
+            verb,
+            session: session.clone(),
+            to: Some(number.clone()),
+            call: None,
+            status,
+            reason: None,
+        };
+        // The log of the command comes first: that is where the link is told.
+        self.teller.report(report(Status::Accepted)).await?;
+        let was = self.links.set(&number, to.as_ref()).await?;
+        let log = CallId::parse(id.as_str()).map_err(own)?;
+        let number = number.clone();
+        let linked = InputKind::Linked(Link { number, to, was });
+        self.teller
+            .input(&log, &format!("{} {id} done", verb.as_str()), linked)
+            .await?;
+        self.done(report(Status::Confirmed)).await
+    }
+
+    /// `voice.cmd.context.<call>`.
+    pub(super) async fn take_context(
+        &self,
+        delivery: &Delivery,
+        call: &CallId,
+    ) -> Result<Left, Trouble> {
+        let request = match ContextRequest::decode(&delivery.payload) {
+            Ok(request) => request,
+            Err(error) => {
+                let text = Chain(&error).to_string();
+                return self.buried(delivery, "bad-command", &text).await;
+            }
+        };
+        let own_id = request.id.as_deref().map_or_else(
+            || format!("context-{}", delivery.stream_sequence),
+            str::to_owned,
+        );
+        let id = match IntentId::parse(&own_id) {
+            Ok(id) => id,
+            Err(error) => return self.buried(delivery, "bad-id", &error.to_string()).await,
+        };
+        let wanted = match request.session(&self.agent) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let reason = Reason::new("bad-command", Chain(&error).to_string());
+                return self.done(self.refused(id, Verb::Context, reason)).await;
+            }
+        };
+        let report = |session: SessionKey, status, reason: Option<Reason>| Report {
+            intent: id.clone(),
+            verb: Verb::Context,
+            session,
+            to: None,
+            call: Some(call.clone()),
+            status,
+            reason,
+        };
+        let own_session = || SessionKey::per_call(&self.agent, call);
+        let known = match service::call(self.teller.bus.connection(), call.as_str()).await {
+            Ok(known) => known,
+            Err(_) if Utc::now() - delivery.stored_at > DIAL_DEADLINE_DEFAULT => {
+                let reason = Reason::new("deadline", "nobody knew the call in time");
+                let expired = report(own_session(), Status::Expired, Some(reason));
+                return self.done(expired).await;
+            }
+            Err(error) => return Err(Trouble::Wait(error.to_string())),
+        };
+        let session = known
+            .as_ref()
+            .and_then(|known| SessionKey::parse(&known.call.session, &self.agent).ok())
+            .unwrap_or_else(own_session);
+        let refusal = match &known {
+            None => Some(Reason::new("no-such-call", "no call of this id is known")),
+            Some(known) if known.call.state == "ended" => {
+                Some(Reason::new("call-ended", "the call is over"))
+            }
+            Some(_) if wanted.is_some_and(|wanted| wanted != session) => Some(Reason::new(
+                "other-session",
+                "the call belongs to another session",
+            )),
+            Some(_) => None,
+        };
+        if refusal.is_some() {
+            return self.done(report(session, Status::Refused, refusal)).await;
+        }
+        let context = InputKind::Context(request.context.get().to_owned());
+        self.teller
+            .input(call, &format!("context {id}"), context)
+            .await?;
+        self.done(report(session, Status::Confirmed, None)).await
+    }
+}
+
+fn own(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Own(error.to_string())
+}
