@@ -22,6 +22,7 @@ use crate::config::{Config, SpoolDir};
 use crate::egress::{Egress, VoiceServer};
 use crate::http::operations::{self, Readiness};
 use crate::http::serve::Listener;
+use crate::ingress::door::Clock;
 use crate::ingress::spool::{Depth, Spool};
 use crate::ingress::{self, Ingress, committer};
 use crate::router::Router;
@@ -167,9 +168,8 @@ impl App {
         let spool = self.open_spool().await?;
         let (bus, layout_is_remembered) = self.open_for_ingress(nats, spool.as_ref()).await?;
         let settings = ingress::Settings {
-            event_tokens: self.config.event_tokens.clone(),
-            command_tokens: self.config.command_tokens.clone(),
-            read_tokens: self.config.read_tokens.clone(),
+            doors: self.config.doors.clone(),
+            clock: Clock::new(chrono::Utc::now),
             time_zone: self.config.time_zone,
             rules: self.config.dialling.clone(),
             agent: self.config.policy.agent.clone(),
@@ -267,14 +267,14 @@ impl App {
 
     /// Serves only what operators ask for, for a role without doors of its own.
     pub fn add_operations(&mut self, listener: Listener) {
-        let tokens = self.config.read_tokens.clone();
+        let tokens = self.config.doors.reading.tokens_only();
         let status = operations::status(self.readiness(), tokens);
         let routes = self.operations().merge(status);
         self.serve("operations", listener, routes);
     }
 
     fn operations(&self) -> axum::Router {
-        operations::routes(self.readiness(), self.config.read_tokens.clone())
+        operations::routes(self.readiness(), self.config.doors.reading.tokens_only())
     }
 
     fn serve(&mut self, name: &str, listener: Listener, routes: axum::Router) {

@@ -3,6 +3,7 @@
 
 mod calls;
 mod dialling;
+mod doors;
 mod duration;
 mod file;
 mod mistakes;
@@ -20,8 +21,8 @@ use crate::domain::guard::Rules;
 use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
 use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
-use crate::http::auth::Tokens;
 use crate::ingress::committer::Grouping;
+use crate::ingress::door::Doors;
 use crate::ingress::spool;
 
 use file::Sections;
@@ -31,9 +32,6 @@ pub use mistakes::Mistakes;
 
 /// The defaults, with the reason for each; also what a new configuration file starts from.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
-
-/// Shortest token that is taken: 16 characters of a random generator cannot be guessed.
-const TOKEN_LENGTH_MIN: usize = 16;
 
 /// What the configuration comes to.
 #[derive(Debug, Clone)]
@@ -49,12 +47,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether the address was asked for, rather than the default.
     pub listen_is_given: bool,
-    /// Opens the doors for events.
-    pub event_tokens: Tokens,
-    /// Opens the doors for commands.
-    pub command_tokens: Tokens,
-    /// Opens the doors for reading.
-    pub read_tokens: Tokens,
+    /// Who may come in.
+    pub doors: Doors,
     /// The zone of times that come without one.
     pub time_zone: Tz,
     /// Where accepted events are kept while NATS is away.
@@ -151,6 +145,7 @@ impl Config {
         let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
         let durability = setting("nats", "durability", &overrides.durability);
         let listen = setting("http", "listen", &overrides.listen);
+        let doors = doors::Texts::take(&mut setting, overrides);
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
         let dir = overrides
             .spool_dir
@@ -192,10 +187,8 @@ impl Config {
             mistakes: &mut mistakes,
         };
         let nats_password = secrets.one("VOICEBUS_NATS_PASSWORD");
-        let event_tokens = secrets.list("VOICEBUS_EVENT_TOKEN");
-        let command_tokens = secrets.list("VOICEBUS_COMMAND_TOKEN");
-        let read_tokens = secrets.list("VOICEBUS_READ_TOKEN");
         let tap_token = secrets.one("VOICEBUS_TAP_TOKEN");
+        let of_doors = doors::Secrets::read(&mut secrets);
 
         let mut wanted = Wanted {
             mistakes: &mut mistakes,
@@ -293,13 +286,7 @@ impl Config {
                 path.display()
             ));
         }
-        for (name, tokens) in [
-            ("VOICEBUS_EVENT_TOKEN", &event_tokens),
-            ("VOICEBUS_COMMAND_TOKEN", &command_tokens),
-            ("VOICEBUS_READ_TOKEN", &read_tokens),
-        ] {
-            wanted.fit_for_door(name, tokens, listen);
-        }
+        let doors = doors.read(of_doors, listen, &mut wanted);
         if nats_listen.is_some_and(|address| !address.ip().is_loopback()) {
             wanted.mistakes.push(
                 "up.nats_listen must be a loopback address; run a NATS server of your own to listen wider".to_owned(),
@@ -310,6 +297,7 @@ impl Config {
             durability,
             listen,
             nats_listen,
+            doors,
             time_zone,
             spool,
             grouping,
@@ -327,6 +315,7 @@ impl Config {
                 Some(durability),
                 Some(listen),
                 Some(nats_listen),
+                Some(doors),
                 Some(time_zone),
                 Some((spool_dir, spool_bounds)),
                 Some(grouping),
@@ -347,9 +336,7 @@ impl Config {
                 durability,
                 listen,
                 listen_is_given,
-                event_tokens: tokens(&event_tokens),
-                command_tokens: tokens(&command_tokens),
-                read_tokens: tokens(&read_tokens),
+                doors,
                 time_zone,
                 spool_dir,
                 spool_bounds,
@@ -419,10 +406,6 @@ impl Config {
     }
 }
 
-fn tokens(secrets: &[secret::Secret]) -> Tokens {
-    Tokens::new(secrets.iter().map(secret::Secret::reveal))
-}
-
 /// Turns texts into values and collects what cannot be one.
 struct Wanted<'a> {
     mistakes: &'a mut Vec<String>,
@@ -483,26 +466,6 @@ impl Wanted<'_> {
             "an address and a port like 127.0.0.1:8082",
             |text| text.replacen("localhost:", "127.0.0.1:", 1).parse().ok(),
         )
-    }
-
-    /// A door that others can reach needs a token that cannot be guessed.
-    fn fit_for_door(&mut self, name: &str, tokens: &[secret::Secret], listen: Option<SocketAddr>) {
-        if tokens
-            .iter()
-            .any(|token| token.reveal().len() < TOKEN_LENGTH_MIN)
-        {
-            self.mistakes.push(format!(
-                "{name} is shorter than {TOKEN_LENGTH_MIN} characters; make one with `openssl rand -hex 24`"
-            ));
-        }
-        if let Some(listen) = listen
-            && !listen.ip().is_loopback()
-            && tokens.is_empty()
-        {
-            self.mistakes.push(format!(
-                "http.listen is {listen}, which others can reach, but {name} is not set; set it, or listen on 127.0.0.1"
-            ));
-        }
     }
 }
 

@@ -58,6 +58,11 @@ pub(super) fn ingress(scrape: &mut Scrape, counters: &ingress::Counters, gauge: 
         &counters.parked,
     );
     count(
+        "ingress_signatures_refused",
+        "Requests whose signature was not believed",
+        &counters.unverified,
+    );
+    count(
         "ingress_events_drained",
         "Events that went from the spool to NATS",
         &counters.drained,

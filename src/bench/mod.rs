@@ -10,6 +10,7 @@
 //! | `ingress` | `POST /call-event` at 1, 16, 64 and 256 connections, each answer awaited | the same with `group_commit = "off"`; durable publishes, and durable batches, of as many; `GET /live`; a POST that is parsed and refused |
 //! | `router` | two backlogs of inputs in VOICE_IN until each input has its event | commits as the router makes them, 32 writers, nothing around them |
 //! | `path` | POST written until a plain subscriber of `voice.event.>` has the event, at 100 and 500 events/s | one durable publish at the same pace |
+//! | `verify` | the signature of a webhook of 4 kB, with two keys | SHA-256 of as much |
 //! | `memory` | resident memory of ingress, router and egress as processes of their own, with 1,000 open calls | the same before the first call; nats-server apart |
 //! | `soak` (only when it is named) | the same processes while 1,000,000 events pass, read ten times | the first tenth |
 //!
@@ -32,6 +33,7 @@ pub mod report;
 mod router;
 mod site;
 mod soak;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub enum Section {
     Router,
     /// From the sender to a subscriber
     Path,
+    /// The signatures of webhooks
+    Verify,
     /// Resident memory with many open calls
     Memory,
     /// Resident memory while a great many events pass; takes many minutes, only when it is named
@@ -87,6 +91,7 @@ impl Plan {
                 Section::Ingress,
                 Section::Router,
                 Section::Path,
+                Section::Verify,
                 Section::Memory,
             ],
             time: Duration::from_secs(seconds.into()),
@@ -145,6 +150,7 @@ async fn measure(
             Section::Ingress => ingress::measure(plan, folder, progress).await,
             Section::Router => router::measure(plan, folder, progress).await,
             Section::Path => path::measure(plan, folder, progress).await,
+            Section::Verify => verify::measure(plan, progress),
             Section::Memory => memory::measure(plan, folder, progress).await,
             Section::Soak => soak::measure(plan, folder, progress).await,
         };

@@ -155,7 +155,9 @@ impl Row {
 }
 
 fn milliseconds(time: f64) -> String {
-    if time < 10.0 {
+    if time < 0.1 {
+        format!("{time:.4}")
+    } else if time < 10.0 {
         format!("{time:.2}")
     } else {
         format!("{time:.1}")

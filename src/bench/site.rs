@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::bus::server::{Places, Server, ServerConfig, User, locate};
 use crate::bus::{self, Auth, Bus, inspect, streams, subjects};
 use crate::config::{Config, Overrides};
+use crate::http::rate::Limits;
 use crate::http::serve::Listener;
 use crate::ingress::committer::Grouping;
 
@@ -182,11 +183,14 @@ impl Roles {
 }
 
 fn config(voice_server: &str) -> anyhow::Result<Config> {
-    Ok(Config::without_environment(&Overrides {
+    let mut config = Config::without_environment(&Overrides {
         listen: Some("127.0.0.1:0".to_owned()),
         voice_server: Some(voice_server.to_owned()),
         ..Overrides::default()
-    })?)
+    })?;
+    // One sender brings all the load.
+    config.doors.limits = Limits::default();
+    Ok(config)
 }
 
 /// How many events the public feed has; asks with the rights of a router.

@@ -34,6 +34,12 @@ pub struct Overrides {
     /// Where to listen for HTTP; port 0 takes any free one
     #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
     pub listen: Option<String>,
+    /// Where the outside finds this ingress, as Twilio was given it, without `/webhook/twilio`
+    #[arg(long, value_name = "URL", env = "VOICEBUS_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// The Twilio account whose callbacks are taken [default: any that is signed]
+    #[arg(long, value_name = "SID", env = "VOICEBUS_TWILIO_ACCOUNT_SID")]
+    pub twilio_account: Option<String>,
     /// The phone-call server
     #[arg(long, value_name = "URL", env = "VOICEBUS_VOICE_SERVER")]
     pub voice_server: Option<String>,

@@ -31,10 +31,10 @@ impl Reader<'_> {
         self.text(name).map(Secret)
     }
 
-    /// Several, separated by commas: all are valid, for rotation.
+    /// Several, separated by commas or on lines of their own: all are valid, for rotation.
     pub fn list(&mut self, name: &str) -> Vec<Secret> {
         let text = self.text(name).unwrap_or_default();
-        text.split(',')
+        text.split([',', '\n'])
             .map(str::trim)
             .filter(|one| !one.is_empty())
             .map(|one| Secret(one.to_owned()))

@@ -20,7 +20,7 @@ fn the_defaults_are_a_configuration() {
     let config = assemble(&Overrides::default(), None, &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8082");
     assert_eq!(config.policy.scope, Scope::PerPhone);
-    assert!(config.event_tokens.is_open());
+    assert!(config.doors.events.is_open());
     assert_eq!(config.policy.times, Times::default());
 }
 
@@ -78,6 +78,61 @@ fn a_wider_door_opens_with_all_three_tokens() {
         ("VOICEBUS_READ_TOKEN", token),
     ];
     assert!(assemble(&Overrides::default(), Some(file), &env).is_ok());
+}
+
+#[test]
+fn what_opens_no_door_is_a_mistake() {
+    let file = "[http]\nrate_per_sender = \"0\"\ntrusted_proxies = \"10.0.0.0/33\"\n\
+                [webhooks]\npublic_url = \"hooks.example.com\"\ntwilio_algorithm = \"md5\"";
+    let env = [
+        ("VOICEBUS_EVENT_SECRET", "whsec_c2hvcnQ="),
+        ("VOICEBUS_EVENT_PATH_TOKEN", "short"),
+        (
+            "VOICEBUS_OPENAI_WEBHOOK_SECRET",
+            "tG/oIjL1kSrOwJ6VWgshFQ/C48y68MHp",
+        ),
+        ("VOICEBUS_TWILIO_AUTH_TOKEN", "0123456789abcdef"),
+    ];
+    let error = assemble(&Overrides::default(), Some(file), &env).unwrap_err();
+    for part in [
+        "http.rate_per_sender is `0`",
+        "http.trusted_proxies is `10.0.0.0/33`",
+        "webhooks.public_url is `hooks.example.com`, but it must begin with https://",
+        "webhooks.twilio_algorithm is `md5`",
+        "VOICEBUS_EVENT_SECRET is no key: it must hold 24 to 64 bytes",
+        "VOICEBUS_EVENT_PATH_TOKEN is shorter",
+        "VOICEBUS_OPENAI_WEBHOOK_SECRET is no key: it must begin with `whsec_`",
+        "VOICEBUS_TWILIO_AUTH_TOKEN is set, but webhooks.public_url is not",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+    assert!(!error.contains("c2hvcnQ"), "{error}");
+}
+
+#[test]
+fn two_secrets_are_valid_while_one_follows_the_other() {
+    let key = |byte: &str| format!("whsec_{}=", byte.repeat(43));
+    let keys = format!(
+        "{}\n{}, {}\n",
+        key("A"),
+        key("B").replace("B=", "A="),
+        key("A")
+    );
+    let env = [
+        ("VOICEBUS_OPENAI_WEBHOOK_SECRET", keys.as_str()),
+        ("VOICEBUS_TWILIO_AUTH_TOKEN", "new,old"),
+        ("VOICEBUS_READ_SECRET", keys.as_str()),
+    ];
+    let overrides = Overrides {
+        public_url: Some("https://hooks.example.com".into()),
+        ..Overrides::default()
+    };
+    let doors = assemble(&overrides, None, &env).unwrap().doors;
+    assert_eq!(doors.openai.len(), 3);
+    assert_eq!(doors.twilio.unwrap().scheme.tokens.len(), 2);
+    assert!(!doors.reading.is_open() && doors.events.is_open());
+    // A door that takes tokens only is closed where signatures alone are asked for.
+    assert!(!doors.reading.tokens_only().is_open() && doors.events.tokens_only().is_open());
 }
 
 #[test]

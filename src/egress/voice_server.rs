@@ -160,7 +160,7 @@ impl VoiceServer {
             .header("X-Session-Key", session.to_string())
             .timeout(ANSWER_TIME_MAX.to_std().unwrap_or_default())
             .json(&body);
-        send(self.to_tap(request)).await
+        send(self.with_token(request)).await
     }
 
     /// `GET /voicebus/tap`: whether there is a tap that keeps account of intents.
@@ -193,7 +193,7 @@ impl VoiceServer {
             .header("X-Command-Id", id.as_str())
             .timeout(ASK_TIMEOUT)
             .json(&serde_json::json!({}));
-        send(self.to_tap(request)).await
+        send(self.with_token(request)).await
     }
 
     async fn ask_tap(&self, path: &str) -> Result<Answer, Error> {
@@ -202,10 +202,11 @@ impl VoiceServer {
             .get(format!("{}/voicebus/{path}", self.base))
             .timeout(ASK_TIMEOUT);
         // The answer of the server in it, as JSON text in JSON.
-        send_for(self.to_tap(request), 4 * ANSWER_SIZE_MAX).await
+        send_for(self.with_token(request), 4 * ANSWER_SIZE_MAX).await
     }
 
-    fn to_tap(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    /// Shows who asks: a tap may guard its own routes, and those of the server that tell of calls.
+    fn with_token(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.tap_token {
             Some(token) => request.header(reqwest::header::AUTHORIZATION, token.clone()),
             None => request,
@@ -215,12 +216,11 @@ impl VoiceServer {
     /// `DELETE /call/{id}`: takes a call back that has not been picked up.
     pub(super) async fn cancel_call(&self, call: &CallId) -> Result<Answer, Error> {
         let call = utf8_percent_encode(call.as_str(), NON_ALPHANUMERIC);
-        send(
-            self.client
-                .delete(format!("{}/call/{call}", self.base))
-                .timeout(ASK_TIMEOUT),
-        )
-        .await
+        let request = self
+            .client
+            .delete(format!("{}/call/{call}", self.base))
+            .timeout(ASK_TIMEOUT);
+        send(self.with_token(request)).await
     }
 
     /// `GET /calls`: the calls that the server has.
@@ -244,7 +244,7 @@ impl VoiceServer {
             .client
             .get(format!("{}/{path}", self.base))
             .timeout(ASK_TIMEOUT);
-        send_for(request, LIST_SIZE_MAX).await
+        send_for(self.with_token(request), LIST_SIZE_MAX).await
     }
 
     /// `GET /health`: whether the server is well, and which version speaks.

@@ -21,7 +21,13 @@ pub struct Error {
     pub retry_after: Option<u32>,
     /// The command that the request became, when it became one: its outcome can be asked for.
     pub intent: Option<String>,
+    /// The sender left before it had said all: nobody is there to be answered.
+    pub abandoned: bool,
 }
+
+/// Marks an answer for which nobody waits: the connection is closed instead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abandoned;
 
 impl Error {
     /// A request that would fail again.
@@ -33,6 +39,7 @@ impl Error {
             text: text.into(),
             retry_after: None,
             intent: None,
+            abandoned: false,
         }
     }
 
@@ -54,6 +61,7 @@ impl Error {
             text: text.into(),
             retry_after: Some(1),
             intent: None,
+            abandoned: false,
         }
     }
 }
@@ -82,6 +90,9 @@ impl IntoResponse for Error {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.abandoned {
+            response.extensions_mut().insert(Abandoned);
         }
         response
     }

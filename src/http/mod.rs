@@ -5,6 +5,9 @@ pub mod auth;
 pub mod error;
 pub mod measured;
 pub mod operations;
+pub mod rate;
 pub mod serve;
+
+mod framing;
 
 pub use error::Error;

@@ -6,16 +6,24 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
+
+use super::Error;
+use super::error::Abandoned;
+use super::framing::Watched;
+use super::rate::Peer;
 
 /// Connections at once. Each costs some 20 kB and a file descriptor; the default limit of
 /// descriptors is 1,024 on most systems, and NATS and the log need a few.
@@ -69,10 +77,10 @@ impl Listener {
                 () = stop.cancelled() => break,
                 place = Arc::clone(&places).acquire_owned() => place.context("places are never closed")?,
             };
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _peer)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         warn!(%error, "connection not accepted");
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -80,7 +88,8 @@ impl Listener {
                     }
                 },
             };
-            let connection = graceful.watch(connection(stream, routes.clone()));
+            let connection = connection(stream, Peer(peer.ip()), routes.clone());
+            let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     debug!(%error, "connection ended");
@@ -99,22 +108,69 @@ impl Listener {
     }
 }
 
-type Service =
-    TowerToHyperService<tower::util::MapRequest<Router, fn(Request<Incoming>) -> Request>>;
-
 fn connection(
     stream: TcpStream,
+    peer: Peer,
     routes: Router,
-) -> hyper::server::conn::http1::Connection<TokioIo<TcpStream>, Service> {
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY not set");
     }
-    let into_axum: fn(Request<Incoming>) -> Request = |request| request.map(axum::body::Body::new);
-    let service = TowerToHyperService::new(routes.map_request(into_axum));
+    let service = service_fn(move |request| answer(routes.clone(), peer, request));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_SIZE_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Watched::new(stream)), service)
+}
+
+/// Nobody is there to be answered.
+#[derive(Debug, thiserror::Error)]
+#[error("the sender left in the middle of its request")]
+struct Left;
+
+async fn answer(
+    routes: Router,
+    peer: Peer,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Left> {
+    // Where a chunked body ends is not watched, so nothing is read behind it.
+    let mut is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = match check_host(&request) {
+        Ok(()) => {
+            let mut request: Request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            routes
+                .oneshot(request)
+                .await
+                .unwrap_or_else(|never| match never {})
+        }
+        Err(error) => {
+            is_last = true;
+            error.into_response()
+        }
+    };
+    if response.extensions().get::<Abandoned>().is_some() {
+        return Err(Left);
+    }
+    if is_last {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(response)
+}
+
+/// HTTP/1.1 has exactly one `Host` (RFC 9112, 3.2): with two, a proxy in front may have meant the
+/// other one.
+fn check_host(request: &hyper::Request<Incoming>) -> Result<(), Error> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() >= Version::HTTP_11) {
+        return Err(Error::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_host",
+            "a request has exactly one Host header",
+        ));
+    }
+    Ok(())
 }

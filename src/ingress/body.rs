@@ -104,13 +104,7 @@ impl Bodies {
         let mut bytes = BytesMut::new();
         let mut parts = body.into_data_stream();
         while let Some(part) = parts.next().await {
-            let part = part.map_err(|_| {
-                Error::new(
-                    StatusCode::BAD_REQUEST,
-                    "incomplete_body",
-                    "the body did not arrive whole",
-                )
-            })?;
+            let part = part.map_err(|error| not_whole(&error))?;
             if bytes.len() + part.len() > BODY_SIZE_MAX {
                 return Err(too_large());
             }
@@ -128,6 +122,24 @@ impl Bodies {
         Arc::clone(&self.room)
             .try_acquire_many_owned(bytes)
             .map_err(|_| Error::unavailable("busy", "too many large requests are under way"))
+    }
+}
+
+fn not_whole(error: &axum::Error) -> Error {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    });
+    let ended = causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof)
+    });
+    Error {
+        abandoned: ended,
+        ..Error::new(
+            StatusCode::BAD_REQUEST,
+            "incomplete_body",
+            "the body did not arrive whole",
+        )
     }
 }
 

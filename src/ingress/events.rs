@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::body::ContentType;
 use super::committer::{self, Answer};
+use super::door::SignedId;
 use super::source::{
     NewEvent, Parked, Parsed, call_event as call_event_source, cloudevents as cloudevents_source,
 };
@@ -33,6 +34,7 @@ const SPOOL_RETRY_SECONDS: u32 = 5;
 /// `POST /call-event`: the Python server's own emitter, for which exactly 200 counts.
 pub(super) async fn call_event(
     State(ingress): State<Ingress>,
+    signed: Option<Extension<SignedId>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
@@ -42,7 +44,7 @@ pub(super) async fn call_event(
             .read(&headers, body, ContentType::JsonOrNone)
             .await,
     )?;
-    let parsed = call_event_source::parse(&bytes, ingress.settings.time_zone, None);
+    let parsed = call_event_source::parse(&bytes, ingress.settings.time_zone, id_of(&signed));
     // The replaced session bridge answered every bad event 400.
     let parsed =
         ingress.counted(parsed.map_err(|error| refusal(&error, StatusCode::BAD_REQUEST)))?;
@@ -56,6 +58,7 @@ pub(super) async fn call_event(
 /// `POST /webhook/forward`: the replaced webhook bridge's contract.
 pub(super) async fn forward(
     State(ingress): State<Ingress>,
+    signed: Option<Extension<SignedId>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
@@ -65,7 +68,7 @@ pub(super) async fn forward(
             .read(&headers, body, ContentType::JsonOrNone)
             .await,
     )?;
-    let parsed = forward_source::parse(&bytes, ingress.settings.time_zone, None);
+    let parsed = forward_source::parse(&bytes, ingress.settings.time_zone, id_of(&signed));
     let parsed = ingress
         .counted(parsed.map_err(|error| refusal(&error, StatusCode::UNPROCESSABLE_ENTITY)))?;
     let taken = ingress
@@ -157,7 +160,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    fn answer(&self, says: &str) -> Value {
+    pub(super) fn answer(&self, says: &str) -> Value {
         let duplicate = matches!(self.answer, Answer::Stored { duplicate: true });
         let mut answer = json!({
             "status": if self.parked { "parked" } else { says },
@@ -173,7 +176,7 @@ impl Taken {
 
 impl Ingress {
     /// Counts what is refused, and what there is no room for.
-    fn counted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn counted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
             let counter = match error.status {
                 StatusCode::SERVICE_UNAVAILABLE => &self.counters.unavailable,
@@ -185,7 +188,7 @@ impl Ingress {
         result
     }
 
-    async fn take(
+    pub(super) async fn take(
         &self,
         parsed: Parsed,
         trace: Option<String>,
@@ -331,11 +334,13 @@ fn source_path(source: Source) -> &'static str {
         Source::CallEvent => "/call-event",
         Source::WebhookForward => "/webhook/forward",
         Source::CloudEvents => "/v1/events",
+        Source::OpenAi => "/webhook/openai",
+        Source::Twilio => "/webhook/twilio",
         Source::OpenClaw => "/openclaw",
     }
 }
 
-fn refusal(error: &source::Error, otherwise: StatusCode) -> Error {
+pub(super) fn refusal(error: &source::Error, otherwise: StatusCode) -> Error {
     let status = if error.is_id_error() || error.is_syntax_error() {
         StatusCode::BAD_REQUEST
     } else {
@@ -347,6 +352,11 @@ fn refusal(error: &source::Error, otherwise: StatusCode) -> Error {
         status
     };
     Error::new(status, error.code(), Chain(error).to_string())
+}
+
+/// The id that the sender has signed.
+fn id_of(signed: &Option<Extension<SignedId>>) -> Option<&str> {
+    signed.as_ref().map(|Extension(SignedId(id))| id.as_str())
 }
 
 fn traceparent_of(headers: &HeaderMap) -> Option<String> {

@@ -1,10 +1,12 @@
 //! The ingress: verify, parse, normalise, publish, answer. No state, no business rule.
 //!
 //! An event is answered 200 only when JetStream has acknowledged it, or when it is on the disk of
-//! the [`spool`]; the [`committer`] sees to either. What the senders say is read in [`source`]; the
-//! routes and their limits stand on one screen in `routes`.
+//! the [`spool`]; the [`committer`] sees to either. Who may come in is in [`door`] and [`verify`], what
+//! the senders say is read in [`source`]; the routes stand on one screen in `routes`.
 
+pub mod door;
 pub mod source;
+pub mod verify;
 
 pub mod committer;
 pub mod spool;
@@ -14,6 +16,7 @@ mod events;
 mod openclaw;
 mod routes;
 mod status;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,6 +24,7 @@ use std::sync::atomic::AtomicU64;
 use body::Bodies;
 use chrono_tz::Tz;
 use committer::Committer;
+use door::{Clock, Doors};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -28,19 +32,16 @@ use crate::bus::Bus;
 use crate::domain::Timestamp;
 use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
-use crate::http::auth::Tokens;
 
 pub use routes::routes;
 
 /// What an ingress needs to know.
 #[derive(Clone)]
 pub struct Settings {
-    /// Opens the doors for events.
-    pub event_tokens: Tokens,
-    /// Opens the doors for commands.
-    pub command_tokens: Tokens,
-    /// Opens the doors for reading.
-    pub read_tokens: Tokens,
+    /// Who may come in.
+    pub doors: Doors,
+    /// What time it is, for signatures that carry one.
+    pub clock: Clock,
     /// The zone of times that come without one.
     pub time_zone: Tz,
     /// What egress would refuse to dial is refused at the door.
@@ -58,6 +59,8 @@ pub struct Counters {
     pub duplicates: AtomicU64,
     /// Events of an unknown type, kept in the dead letters.
     pub parked: AtomicU64,
+    /// Requests whose signature was not believed. Many at once mean a key or a clock that is wrong.
+    pub unverified: AtomicU64,
     /// Requests that were refused for what they say.
     pub refused: AtomicU64,
     /// Events that could not be stored; their senders were told to come again.

@@ -1,49 +1,21 @@
 //! Bad input at every route: refused with a reason, nothing of it on the bus, and everybody else
 //! is served.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+mod player;
 
-use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+use serde_json::json;
 use voicebus::simulate::{StandIn, StandInConfig};
 
-use crate::harness::{Answer, Heard, Options, Up, reached};
+use crate::harness::{Heard, Options, Up, reached};
+use crate::signing;
+pub use player::{PUBLIC_URL, TWILIO_TOKEN, base64};
+use player::{is_allowed, is_no_http, rows, send, to_base64};
 
 const EVENT_TOKEN: &str = "event-token-0123456789";
 const COMMAND_TOKEN: &str = "command-token-0123456789";
 const READ_TOKEN: &str = "read-token-0123456789";
-
-pub fn base64(text: &str) -> Vec<u8> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::new();
-    let (mut bits, mut count) = (0_u32, 0);
-    for c in text.bytes().filter(|c| *c != b'=') {
-        let sextet = ALPHABET
-            .iter()
-            .position(|known| *known == c)
-            .expect("base64");
-        bits = (bits << 6 | u32::try_from(sextet).unwrap()) & 0xffff;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).unwrap());
-        }
-    }
-    bytes
-}
-
-/// The rows of one catalogue.
-fn rows(catalogue: &str) -> Vec<Value> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/badinputs");
-    let folder = std::env::var_os("VOICEBUS_BADINPUTS_DIR").map_or(own, PathBuf::from);
-    let path = folder.join(catalogue).with_extension("json");
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    let mut catalogue: Value = serde_json::from_slice(&bytes).unwrap();
-    match catalogue["requests"].take() {
-        Value::Array(rows) => rows,
-        other => panic!("{path:?} holds {other}"),
-    }
-}
 
 async fn guarded(voice_server: SocketAddr) -> Up {
     let token = |name: &str, token: &str| (name.to_owned(), token.to_owned());
@@ -53,69 +25,13 @@ async fn guarded(voice_server: SocketAddr) -> Up {
             token("VOICEBUS_EVENT_TOKEN", EVENT_TOKEN),
             token("VOICEBUS_COMMAND_TOKEN", COMMAND_TOKEN),
             token("VOICEBUS_READ_TOKEN", READ_TOKEN),
+            token("VOICEBUS_OPENAI_WEBHOOK_SECRET", &signing::secret()),
+            token("VOICEBUS_TWILIO_AUTH_TOKEN", TWILIO_TOKEN),
+            token("VOICEBUS_PUBLIC_URL", PUBLIC_URL),
         ],
         ..Options::default()
     })
     .await
-}
-
-fn token(row: &Value) -> &'static str {
-    let path = row["path"].as_str().unwrap();
-    if !path.starts_with("/openclaw") {
-        EVENT_TOKEN
-    } else if row["method"] == "GET" {
-        READ_TOKEN
-    } else {
-        COMMAND_TOKEN
-    }
-}
-
-/// Sends what a row says; nothing comes back when the connection is just closed.
-async fn send(up: &Up, row: &Value) -> Option<Answer> {
-    if let Some(raw) = row["raw_request_base64"].as_str() {
-        return up.http.raw(&base64(raw)).await;
-    }
-    let headers: Vec<(String, String)> = row["headers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|pair| {
-            let value = pair[1].as_str().unwrap().replace("{{TOKEN}}", token(row));
-            (pair[0].as_str().unwrap().to_owned(), value)
-        })
-        .collect();
-    let headers: Vec<(&str, &str)> = headers
-        .iter()
-        .map(|(name, value)| (&**name, &**value))
-        .collect();
-    let (method, path) = (
-        row["method"].as_str().unwrap(),
-        row["path"].as_str().unwrap(),
-    );
-    let body = base64(row["body_base64"].as_str().unwrap());
-    Some(up.http.send(method, path, &headers, &body).await)
-}
-
-/// Whether an answer is one of those that a row allows.
-fn is_allowed(expect: &str, answer: Option<&Answer>) -> bool {
-    let Some(answer) = answer else {
-        return expect.contains("close");
-    };
-    expect.split('|').any(|word| match word {
-        "4xx" => (400..500).contains(&answer.status),
-        "2xx-parked" => answer.status == 200 && answer.json()["status"] == "parked",
-        "204-without-cors" => {
-            answer.status == 204 && answer.header("access-control-allow-origin").is_none()
-        }
-        word if word.starts_with("2xx") => (200..300).contains(&answer.status),
-        word => word.parse() == Ok(answer.status),
-    })
-}
-
-/// Whether the HTTP library refuses it before anything of ours sees it: then without our body.
-fn is_no_http(row: &Value, answer: &Answer) -> bool {
-    let raw = row["raw_request_base64"].is_string();
-    (raw || matches!(answer.status, 400 | 414 | 431)) && answer.body.is_empty()
 }
 
 /// The call that the catalogues speak of.
@@ -151,12 +67,17 @@ async fn play(catalogue: &str, at_least: usize, open: &[&str]) {
     let mut wrong = Vec::new();
     for row in rows(catalogue) {
         let name = row["name"].as_str().unwrap();
-        // Rows of several steps, and of waiting, have tests of their own or none.
-        if !row["sequence"].is_null() || !row["send_plan"].is_null() {
+        // Rows of several steps have tests of their own.
+        if !row["sequence"].is_null() {
             continue;
         }
         let before = up.observer.inputs().await;
-        let answer = send(&up, &row).await;
+        let others = async {
+            for _ in 0..10 {
+                assert_eq!(up.http.get("/health").await.status, 200, "beside {name}");
+            }
+        };
+        let (answer, ()) = tokio::join!(send(&up.http, &row), others);
         judged += 1;
         let status = answer.as_ref().map_or(0, |answer| answer.status);
         if !is_allowed(row["expect"].as_str().unwrap(), answer.as_ref()) {
@@ -187,6 +108,7 @@ async fn play(catalogue: &str, at_least: usize, open: &[&str]) {
         eprintln!("not as the catalogue wants it yet: {wrong:#?}");
     }
     assert!(judged >= at_least, "only {judged} rows of {catalogue}");
+    assert!(!up.log().contains("panicked"), "{}", up.log());
     let status = read.get("/status").await.json();
     assert_eq!(status["nats"]["disconnects"], 0, "{status}");
     assert_eq!(status["nats"]["denials"], 0, "{status}");
@@ -218,7 +140,78 @@ async fn times_that_are_none() {
 
 #[tokio::test]
 async fn requests_that_are_odd() {
-    play("http", 35, &[]).await;
+    play("http", 38, &[]).await;
+}
+
+#[tokio::test]
+async fn requests_that_end_in_two_places_or_never() {
+    play("smuggling_slow", 19, &[]).await;
+}
+
+#[tokio::test]
+async fn webhooks_that_are_none() {
+    play("providers", 16, &[]).await;
+}
+
+#[tokio::test]
+async fn a_request_with_two_lengths_ends_its_connection() {
+    let up = Up::start(Options::default()).await;
+    let event = json!({
+        "callId": "rtc_1", "eventType": "call_ended", "timestamp": "2026-11-22T12:00:00",
+    });
+    let event = event.to_string();
+    let send = async |lengths: &str, host: &str| {
+        let text = format!(
+            "POST /call-event HTTP/1.1\r\n{host}{lengths}\r\n{:x}\r\n{event}\r\n0\r\n\r\n",
+            event.len()
+        );
+        up.http.raw(text.as_bytes()).await
+    };
+    let (chunked, length) = ("Transfer-Encoding: chunked\r\n", "Content-Length: 4\r\n");
+    for both in [format!("{chunked}{length}"), format!("{length}{chunked}")] {
+        assert!(send(&both, "Host: x\r\n").await.is_none(), "{both}");
+    }
+    for hosts in ["", "Host: x\r\nHost: y\r\n"] {
+        let answer = send(chunked, hosts).await.unwrap();
+        assert_eq!((answer.status, &*answer.refusal()), (400, "invalid_host"));
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    assert_eq!(up.observer.inputs().await, 0);
+    let answer = send(chunked, "Host: x\r\n").await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("connection"), Some("close"));
+    up.stop().await;
+}
+
+/// The rows of several steps that are about one webhook told twice.
+#[tokio::test]
+async fn a_webhook_that_is_told_twice_is_one_event() {
+    let up = guarded(SocketAddr::from(([127, 0, 0, 1], 1))).await;
+    let mut played = 0;
+    for mut row in rows("providers") {
+        let Some(steps) = row["sequence"].as_array().cloned() else {
+            continue;
+        };
+        let name = row["name"].as_str().unwrap().to_owned();
+        let first = send(&up.http, &row).await.unwrap();
+        assert_eq!(first.status, 200, "{name}: {}", first.text());
+        let stored = up.observer.inputs().await;
+        for step in &steps[1..] {
+            if step == "live" {
+                let body = String::from_utf8(base64(row["body_base64"].as_str().unwrap())).unwrap();
+                let body = body.replace("realtime.call.incoming", "live.transport.incoming");
+                row["body_base64"] = to_base64(body.as_bytes()).into();
+                row["headers"][1][1] = "wh_of-the-other".into();
+            }
+            let again = send(&up.http, &row).await.unwrap();
+            assert_eq!(again.status, 200, "{name}: {}", again.text());
+            assert_eq!(again.json()["duplicate"], true, "{name}");
+        }
+        assert_eq!(up.observer.inputs().await, stored, "{name}");
+        played += 1;
+    }
+    assert!(played >= 3, "only {played}");
+    up.stop().await;
 }
 
 #[tokio::test]

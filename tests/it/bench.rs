@@ -37,7 +37,7 @@ async fn a_quick_run_measures_every_section_and_loses_nothing() {
         .iter()
         .map(|section| section["section"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["ingress", "router", "path", "memory"]);
+    assert_eq!(names, ["ingress", "router", "path", "verify", "memory"]);
     for section in sections {
         let rows = section["rows"].as_array().unwrap();
         // Without /proc there is no memory to read.

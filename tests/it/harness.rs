@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Binary, Places, Server, ServerConfig, User, locate};
 use voicebus::bus::streams;
 
-pub use http::{Answer, Http};
+pub use http::{Answer, Http, parse_answer};
 pub use observer::{Feed, Heard, Observer, read_stream};
 pub use process::{Process, as_pid, runs};
 pub use up::{Options, Up, free_address};

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says where, and says what it waits for"
 )]
 
+mod any_request;
 mod architecture;
 mod auth;
 mod bad_input;
@@ -27,7 +28,10 @@ mod permissions;
 mod provision;
 mod scale_out;
 mod server;
+mod signing;
 mod timers;
 mod tools;
 mod up;
+mod vectors;
 mod watch;
+mod webhooks;

@@ -1,7 +1,7 @@
 //! `POST /openclaw/call` and what became of it.
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, http::HeaderName};
 use chrono::Utc;
@@ -20,7 +20,6 @@ use crate::domain::ids::IntentId;
 use crate::error_chain::Chain;
 use crate::fresh_intent;
 use crate::http::Error;
-use crate::http::auth::Client;
 use crate::ingress::Ingress;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -36,10 +35,13 @@ pub(in crate::ingress) struct PlaceCall {
     deadline: Option<Deadline>,
 }
 
+/// Whose keys they are. All who may come in by this door are one client: a token that is replaced
+/// while somebody tries again must not make a second wish of the first.
+const DOOR: &str = "http";
+
 /// `POST /openclaw/call`: places a call and waits for what becomes of it.
 pub(in crate::ingress) async fn place_call(
     State(ingress): State<Ingress>,
-    Extension(client): Extension<Client>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -48,7 +50,7 @@ pub(in crate::ingress) async fn place_call(
     let wait = wait::asked(&headers, query.as_deref())?;
     let asked: PlaceCall = ingress.read_command(&headers, body).await?;
     let now = Utc::now();
-    let intent = key.map_or_else(fresh_intent, |key| key.intent(client.as_str()));
+    let intent = key.map_or_else(fresh_intent, |key| key.intent(DOOR));
     let session = asked.openclaw_session_id.as_deref();
     let request = DialRequest {
         to: asked.to,

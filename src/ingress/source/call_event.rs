@@ -225,7 +225,7 @@ mod tests {
     fn unknown_types_are_parked_and_malformed_ones_refused() {
         let parked = read(&with(started(), "eventType", json!("dtmf_received"))).unwrap();
         assert!(matches!(&parked, Parsed::Parked(parked) if parked.event_type == "dtmf_received"));
-        assert_eq!(parked.call().as_str(), "rtc_1");
+        assert_eq!(parked.call().unwrap().as_str(), "rtc_1");
         for (value, expected) in [
             (json!(""), "invalid_event_type"),
             (json!("call.*"), "invalid_event_type"),

@@ -48,6 +48,21 @@ pub enum Error {
         /// What is wrong with it.
         reason: ids::Error,
     },
+    /// Not a call id of Twilio's.
+    #[error("`CallSid` is not `CA` and 32 lower-case hex digits")]
+    CallSid,
+    /// Not a status of Twilio's.
+    #[error("`CallStatus` is not a status that a call can have")]
+    CallStatus,
+    /// A callback of somebody else's account.
+    #[error("`AccountSid` is not the account that is configured")]
+    OtherAccount,
+    /// A name that has two values.
+    #[error("`{field}` is there twice, with different values")]
+    Repeated {
+        /// Its name.
+        field: String,
+    },
     /// The sender's own id of the event cannot be one.
     #[error("`{field}` is not an event id: it must be 1 to {max} bytes of visible text")]
     EventId {
@@ -129,7 +144,10 @@ impl Error {
             Self::Missing { .. } => "missing_field",
             Self::WrongType { .. } => "wrong_type",
             Self::TooLong { .. } => "too_long",
-            Self::CallId { .. } => "invalid_call_id",
+            Self::CallId { .. } | Self::CallSid => "invalid_call_id",
+            Self::CallStatus => "invalid_call_status",
+            Self::OtherAccount => "other_account",
+            Self::Repeated { .. } => "repeated_field",
             Self::EventId { .. } => "invalid_event_id",
             Self::EventType { .. } => "invalid_event_type",
             Self::Timestamp { .. } => "invalid_timestamp",

@@ -166,7 +166,7 @@ mod tests {
     fn data_says_nothing_about_identity() {
         let evil = json!({"call_id": "EVIL", "openclaw_session_id": "EVIL", "event_type": "x"});
         let parsed = read(&body("call_answered", &evil)).unwrap();
-        assert_eq!(parsed.call().as_str(), "CA1");
+        assert_eq!(parsed.call().unwrap().as_str(), "CA1");
         let missing = json!({"event_type": "call_answered", "data": {"call_id": "EVIL"}});
         assert_eq!(code(&missing), "missing_field");
     }

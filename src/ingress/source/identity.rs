@@ -67,6 +67,15 @@ pub fn of_sender(source: Source, call: &CallId, sender_id: &str) -> Result<Event
     Ok(digest.finish())
 }
 
+/// The id of a message that is about no call, by what names it at its source.
+#[must_use]
+pub fn of_message(source: Source, name: &str) -> EventId {
+    let mut digest = Digest::new("message");
+    digest.part(Some(source.as_str()));
+    digest.part(Some(name));
+    digest.finish()
+}
+
 /// The id of a CloudEvent: its `source` and `id` name it in the whole world.
 #[must_use]
 pub fn of_cloudevent(source: &str, id: &str) -> EventId {
@@ -145,6 +154,8 @@ mod tests {
         assert_eq!(content.as_str(), "ev_386ca091d16c1169803c1bc5e3b73bc9");
         let sender = of_sender(Source::CallEvent, &call, "42").unwrap();
         assert_eq!(sender.as_str(), "ev_3740fe322bf6f3f2ae132213db0a4172");
+        let message = of_message(Source::OpenAi, "wh_1");
+        assert_eq!(message.as_str(), "ev_ada9b0c3727292e45628860df144b78e");
         let cloudevent = of_cloudevent("/server", "42");
         assert_eq!(cloudevent.as_str(), "ev_7fa16dd1d68231f94e44851c03eb5c39");
     }

@@ -8,6 +8,7 @@
 //! | [`call_event`] | `POST /call-event`, the phone-call server's own emitter |
 //! | [`forward`] | `POST /webhook/forward`, the contract of the replaced Python bridge |
 //! | [`cloudevents`] | `POST /v1/events`, CloudEvents 1.0 |
+//! | [`openai`], [`twilio`] | `POST /webhook/openai` and `/webhook/twilio`, the vendors' webhooks |
 //! | `words` | which event types there are, and what each one says |
 //! | [`identity`] | ids of events |
 //! | [`json`], [`timestamp`], [`traceparent`], `fields` | reading, strictly |
@@ -23,8 +24,10 @@ pub mod cloudevents;
 pub mod forward;
 pub mod identity;
 pub mod json;
+pub mod openai;
 pub mod timestamp;
 pub mod traceparent;
+pub mod twilio;
 
 mod error;
 mod fields;
@@ -67,6 +70,10 @@ pub enum Source {
     WebhookForward,
     /// `POST /v1/events`.
     CloudEvents,
+    /// `POST /webhook/openai`.
+    OpenAi,
+    /// `POST /webhook/twilio`.
+    Twilio,
     /// `POST /openclaw/context`.
     OpenClaw,
 }
@@ -80,6 +87,8 @@ impl Source {
             Self::CallEvent => "call-event",
             Self::WebhookForward => "webhook-forward",
             Self::CloudEvents => "cloudevents",
+            Self::OpenAi => "openai",
+            Self::Twilio => "twilio",
             Self::OpenClaw => "openclaw",
         }
     }
@@ -90,8 +99,8 @@ impl Source {
 pub struct Parked {
     /// Which contract it came by.
     pub source: Source,
-    /// The call it is about.
-    pub call: CallId,
+    /// The call it is about, if it is about one.
+    pub call: Option<CallId>,
     /// Its id, as for a known event.
     pub id: EventId,
     /// The type it names.
@@ -108,12 +117,12 @@ pub enum Parsed {
 }
 
 impl Parsed {
-    /// The call it is about.
+    /// The call it is about, if it is about one.
     #[must_use]
-    pub fn call(&self) -> &CallId {
+    pub fn call(&self) -> Option<&CallId> {
         match self {
-            Self::Event(event) => &event.call,
-            Self::Parked(parked) => &parked.call,
+            Self::Event(event) => Some(&event.call),
+            Self::Parked(parked) => parked.call.as_ref(),
         }
     }
 
@@ -153,7 +162,7 @@ impl Head<'_> {
             })),
             None => Parsed::Parked(Parked {
                 source: self.source,
-                call: self.call,
+                call: Some(self.call),
                 id: self.id,
                 event_type: self.event_type.to_owned(),
             }),

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Error, Parsed, call_event, cloudevents, forward};
+use crate::domain::ids::CallId;
 use crate::domain::input::InputKind;
 use crate::domain::phone::Party;
 
@@ -42,7 +43,8 @@ fn line(parsed: &Result<Parsed, Error>) -> String {
     match parsed {
         Err(error) => format!("refused {}: {error}", error.code()),
         Ok(Parsed::Parked(parked)) => {
-            format!("parked {} {} {}", parked.call, parked.event_type, parked.id)
+            let call = parked.call.as_ref().map_or("-", CallId::as_str);
+            format!("parked {call} {} {}", parked.event_type, parked.id)
         }
         Ok(Parsed::Event(event)) => {
             let at = event

@@ -39,6 +39,10 @@ impl Http {
         }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -90,6 +94,21 @@ impl Http {
         };
         within("an answer over HTTP", exchange).await
     }
+
+    /// The same by a sender that says no more after these bytes, however much it has announced.
+    pub async fn raw_and_gone(&self, bytes: &[u8]) -> Option<Answer> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            let (mut read, mut write) = stream.split();
+            let sending = async {
+                write.write_all(bytes).await.ok();
+                write.shutdown().await.ok();
+            };
+            let ((), answer) = tokio::join!(sending, read_answer(&mut read));
+            answer
+        };
+        within("an answer over HTTP", exchange).await
+    }
 }
 
 impl Answer {
@@ -126,7 +145,7 @@ impl Answer {
 async fn read_answer(read: &mut (impl AsyncReadExt + Unpin)) -> Option<Answer> {
     let mut bytes = Vec::new();
     loop {
-        if let Some(answer) = parse(&bytes) {
+        if let Some(answer) = parse_answer(&bytes) {
             return Some(answer);
         }
         match read.read_buf(&mut bytes).await {
@@ -136,19 +155,20 @@ async fn read_answer(read: &mut (impl AsyncReadExt + Unpin)) -> Option<Answer> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+/// An answer, once all of it is there.
+pub fn parse_answer(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().unwrap();
     if status == 100 {
-        return parse(&bytes[end + 4..]);
+        return parse_answer(&bytes[end + 4..]);
     }
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let answer = Answer {
+    let mut answer = Answer {
         status,
         headers,
         body: bytes[end + 4..].to_vec(),
@@ -156,5 +176,10 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let length = answer
         .header("content-length")
         .map_or(0, |text| text.parse().unwrap());
-    (answer.body.len() >= length).then_some(answer)
+    if answer.body.len() < length {
+        return None;
+    }
+    // Behind it may stand the answer to a further request.
+    answer.body.truncate(length);
+    Some(answer)
 }

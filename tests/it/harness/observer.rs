@@ -1,5 +1,6 @@
 //! What anybody sees who has a NATS client and a JSON parser. Nothing of voicebus is used here.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream::consumer::pull::OrderedConfig;
@@ -109,16 +110,21 @@ impl Observer {
 
     /// How many inputs VOICE_IN holds, timers that are still to fire not counted.
     pub async fn inputs(&self) -> u64 {
+        self.input_subjects().await.values().sum()
+    }
+
+    /// How many inputs VOICE_IN holds on which subject.
+    pub async fn input_subjects(&self) -> BTreeMap<String, u64> {
         let info = self
             .ask(
                 "STREAM.INFO.VOICE_IN",
                 r#"{"subjects_filter":"voice.in.>"}"#,
             )
             .await;
-        let subjects = info["state"]["subjects"].as_object();
-        subjects.map_or(0, |subjects| {
-            subjects.values().map(|count| count.as_u64().unwrap()).sum()
-        })
+        let subjects = info["state"]["subjects"].as_object().into_iter().flatten();
+        subjects
+            .map(|(subject, count)| (subject.clone(), count.as_u64().unwrap()))
+            .collect()
     }
 
     /// The durable consumers of a stream.

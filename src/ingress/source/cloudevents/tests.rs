@@ -178,8 +178,11 @@ fn what_the_specification_requires_is_required() {
 
 #[test]
 fn the_subject_wins_over_the_data_and_can_be_replaced_by_it() {
-    assert_eq!(read(&event()).unwrap().call().as_str(), "rtc_1");
-    assert_eq!(read(&without("subject")).unwrap().call().as_str(), "EVIL");
+    assert_eq!(read(&event()).unwrap().call().unwrap().as_str(), "rtc_1");
+    assert_eq!(
+        read(&without("subject")).unwrap().call().unwrap().as_str(),
+        "EVIL"
+    );
     let mut nameless = without("subject");
     nameless["data"] = json!({});
     assert_eq!(
