@@ -162,7 +162,10 @@ async fn a_key_stays_the_same_wish_when_the_token_is_replaced() {
     }
     assert_eq!(answers[0].status, 200, "{}", answers[0].text());
     assert_eq!(answers[1].status, 200, "{}", answers[1].text());
-    assert_eq!(answers[0].json()["intent_id"], answers[1].json()["intent_id"]);
+    assert_eq!(
+        answers[0].json()["intent_id"],
+        answers[1].json()["intent_id"]
+    );
     assert_eq!(answers[2].status, 409, "{}", answers[2].text());
     assert_eq!(server.calls().len(), 1);
     server.stop().await;
