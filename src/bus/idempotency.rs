@@ -32,11 +32,11 @@ impl Key {
         }
     }
 
-    /// The intent of this key: the same for the same client, and never another's.
+    /// The intent of this key: the same for the same door, and never another's.
     #[must_use]
-    pub fn intent(&self, client: &str) -> IntentId {
-        // A client has no line break in it.
-        let digest = Sha256::digest(format!("{client}\n{}", self.0));
+    pub fn intent(&self, door: &str) -> IntentId {
+        // The name of a door has no line break in it.
+        let digest = Sha256::digest(format!("{door}\n{}", self.0));
         let hex: String = digest
             .iter()
             .take(16)

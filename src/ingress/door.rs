@@ -148,18 +148,6 @@ pub(super) async fn only_by_path(
     Ok(next.run(request).await)
 }
 
-/// Commands are known by one key against repetition; with two, readers differ in which one counts.
-pub(super) async fn one_idempotency_key(request: Request, next: Next) -> Result<Response, Error> {
-    if request.headers().get_all("idempotency-key").iter().count() > 1 {
-        return Err(Error::new(
-            StatusCode::BAD_REQUEST,
-            "duplicate_header",
-            "the Idempotency-Key header is there twice",
-        ));
-    }
-    Ok(next.run(request).await)
-}
-
 impl Ingress {
     /// The request again, once its signature is believed.
     async fn signed(&self, keys: &[Key], request: Request) -> Result<(Request, Sender), Error> {

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
 use super::door::{self, Door};
@@ -52,7 +52,6 @@ pub fn routes(ingress: Ingress) -> Router {
             delete(openclaw::end_call).get(openclaw::outcome),
         )
         .route("/openclaw/context", post(openclaw::inject_context))
-        .route_layer(from_fn(door::one_idempotency_key))
         .route_layer(only_by(doors.commands));
     let reading = Router::new()
         .route("/openclaw/sessions", get(openclaw::sessions))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from vendors import turn
 from voicebus_tap import observation as seen
 from voicebus_tap.book import AGE_MAX, MEMORY_SECONDS, SIDEBAND_GRACE, Book
 from voicebus_tap.call import Call, Paired, Told
@@ -59,6 +60,18 @@ def test_a_call_that_openai_no_longer_knows_is_over() -> None:
                 seen.SocketFrame(2.0, 1, json.dumps(frame), sent=False), seen.SocketClosed(3.0, 1),
                 seen.SocketRefused(4.0, "rtc_1", 404))
     assert said == ["call.started", "call.answered", "transcript.agent", "call.ended completed"]
+
+
+def test_an_end_in_the_middle_of_an_exchange_does_not_turn_it_round() -> None:
+    book = Book()
+    told(book, incoming("rtc_1"), seen.SocketOpened(1.0, 1, "rtc_1", True))
+    session = {"type": "session.updated", "session": {"input_audio_transcription": {"model": "m"}}}
+    frames = [seen.SocketFrame(2.0, 1, json.dumps(frame), sent=False) for frame in [session, *turn("why", "because")]]
+    over = json.dumps({"type": "realtime.call.ended", "data": {"call_id": "rtc_1"}}).encode()
+    end = seen.Exchange(2.0, "POST", "/webhook", "", "application/json", over, 200, b"{}")
+    said = told(book, *frames[:8], end, *frames[8:])
+    assert [kind for kind in said if not kind.startswith("audio")] == [
+        "call.ended completed", "transcript.user", "transcript.agent"]
 
 
 def test_two_connections_of_one_call_tell_its_words_once() -> None:

@@ -388,7 +388,9 @@ class Book:
         if call.ended:
             return
         for number in self.sockets_of(call):
-            rest = self._sockets[number].conversation.release(at, everything=True)
+            # Where the audio passed the server, nothing more can come. Of a SIP call the end may be
+            # told before its last words are; those keep their order and come after it.
+            rest = self._sockets[number].conversation.release(at, everything=call.streamed)
             for told in self._words(call, rest, at):
                 if isinstance(told, Told):
                     yield told

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::{Error, MINIMUM, Server, ServerConfig, User};
 
-use crate::harness::{as_pid, binary, eventually, runs, server_config, voicebus, within};
+use crate::harness::{as_pid, binary, eventually, reached, runs, server_config, voicebus, within};
 
 async fn gone(pid: u32) {
     eventually("the end of a process", async || (!runs(pid)).then_some(())).await;
@@ -147,9 +147,14 @@ async fn a_chosen_port_is_used_and_a_taken_one_is_an_error_that_shows_the_log() 
     );
 
     drop(taken);
-    let server = Server::start(config.clone(), CancellationToken::new())
-        .await
-        .unwrap();
+    // What was started in vain holds the folder until it is gone.
+    let server = reached("the folder to be free", async || {
+        match Server::start(config.clone(), CancellationToken::new()).await {
+            Err(Error::Locked { holder, .. }) => Err(format!("{holder} has it")),
+            other => Ok(other.unwrap()),
+        }
+    })
+    .await;
     assert_eq!(server.url(), format!("nats://{}", config.listen));
     within("stop", server.stop()).await;
 }

@@ -41,10 +41,6 @@ export class Requests {
     return (await this.ask<{ calls: CallView[] }>(service.calls, query)).calls;
   }
 
-  async call(id: string): Promise<CallView | undefined> {
-    return await this.#found<CallView>(service.call, { id });
-  }
-
   /** What became of a command, if the router knows it. */
   async outcome(id: string): Promise<Command | undefined> {
     return await this.#found<Command>(service.command, { id });

@@ -6,7 +6,6 @@ export const EVENTS_ALL = "voice.event.>";
 /** The router's and egress's micro services. */
 export const service = {
   calls: "voice.svc.calls.list",
-  call: "voice.svc.calls.get",
   command: "voice.svc.commands.get",
   egress: "voice.svc.egress.status",
   say: "voice.svc.say",
