@@ -11,8 +11,9 @@ use crate::domain::ids::CallId;
 use crate::domain::phone::E164;
 use crate::domain::session::{Claim, RecentDial};
 
-/// Tries against other writers of one number's record.
-const TRIES_MAX: usize = 8;
+/// Tries against other writers of one number's record. All dials go through that of the number that
+/// is shown, and each try that is lost is a dial of somebody else.
+const TRIES_MAX: usize = 64;
 
 #[derive(Clone)]
 pub(super) struct RecentDials {

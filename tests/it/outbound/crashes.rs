@@ -341,3 +341,35 @@ async fn a_record_whose_acknowledgement_is_lost_is_cleared_up_before_anything_le
     assert_eq!(scene.rang("wish"), 1);
     scene.clear(egress).await;
 }
+
+/// All workers remember their dials under the one number that is shown: each that loses a race
+/// there must come to its turn.
+#[tokio::test]
+async fn many_workers_share_one_number_of_ours() {
+    let scene = Scene::set().await;
+    let env = [
+        ("VOICEBUS_OWN_NUMBERS", "+15005550006"),
+        ("VOICEBUS_CALLS_PER_MINUTE", "1000"),
+        ("VOICEBUS_CALLS_AT_ONCE", "1000"),
+    ];
+    let mut workers = Vec::new();
+    for _ in 0..3 {
+        workers.push(scene.egress(scene.address, &env).await);
+    }
+    let wishes: Vec<String> = (0..150).map(|number| format!("wish-{number}")).collect();
+    for (wish, number) in wishes.iter().zip(2000..) {
+        scene.asks(wish, &format!("+1201200{number}")).await;
+    }
+    for wish in &wishes {
+        assert_eq!(scene.rests(wish).await, "command.confirmed", "{wish}");
+        assert_eq!(scene.rang(wish), 1, "{wish}");
+    }
+    for egress in &workers {
+        assert!(!egress.log().contains("changed too often"));
+    }
+    let last = workers.remove(0);
+    for egress in workers {
+        egress.stop().await;
+    }
+    scene.clear(last).await;
+}
