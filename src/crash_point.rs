@@ -10,6 +10,7 @@
 mod armed {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use rustix::process::{Signal, getpid, kill_process};
 
@@ -41,6 +42,8 @@ mod armed {
                 && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1
             {
                 kill_process(getpid(), *signal).ok();
+                // Another thread may take the signal: this one must not get past until it has.
+                std::thread::sleep(Duration::from_millis(100));
             }
         }
     }
