@@ -66,8 +66,14 @@ pub const EVENTS_OF_COMMANDS: &str = "voice.event.*.*.command.*";
 /// All health changes.
 pub const HEALTH_ALL: &str = "voice.health.>";
 
-/// The durable consumer of egress on VOICE_CMD.
+/// The durable consumer of egress on VOICE_CMD: all commands, of which it carries out dials.
 pub const CONSUMER_EGRESS: &str = "egress";
+/// Its other one: commands about dials and calls that are there already, see [`is_control`].
+pub const CONSUMER_CONTROL: &str = "control";
+/// Their verbs, as `nats/consumers/VOICE_CMD.control.json` has them.
+const CONTROL_VERBS: [&str; 7] = [
+    "cancel", "hangup", "context", "link", "unlink", "resolve", "resume",
+];
 
 /// Asks a server for a description of itself.
 pub const SERVER_DESCRIPTION: &str = "$SYS.REQ.SERVER.PING.VARZ";
@@ -498,6 +504,13 @@ pub fn parse_command(subject: &str) -> Option<(&str, &str)> {
         .strip_prefix(COMMANDS)?
         .split_once('.')
         .filter(|(_, key)| !key.contains('.'))
+}
+
+/// Whether a command is about a dial or a call that is there already, so that it must not wait
+/// behind dials.
+#[must_use]
+pub fn is_control(subject: &str) -> bool {
+    parse_command(subject).is_some_and(|(verb, _key)| CONTROL_VERBS.contains(&verb))
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl GivenUp for Worker {
     const ROLE: &'static str = ROLE;
 
     fn is_ours(&self, consumer: &str) -> bool {
-        consumer == subjects::CONSUMER_EGRESS
+        [subjects::CONSUMER_EGRESS, subjects::CONSUMER_CONTROL].contains(&consumer)
     }
 
     async fn bury(

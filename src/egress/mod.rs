@@ -47,6 +47,8 @@ use crate::supervise::Supervisor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use worker::Lane;
+
 pub use health::{Health, VoiceServerState};
 pub use high_water::Error as HighWaterError;
 pub use voice_server::{Error as VoiceServerError, VoiceServer};
@@ -54,6 +56,8 @@ pub use voice_server::{Error as VoiceServerError, VoiceServer};
 /// Commands worked on at once. A dial waits for the server's answer, some seconds at most; the
 /// server itself answers them one after the other.
 const WORKERS: usize = 8;
+/// Commands about what is there already, worked on at once; each takes a moment.
+const CONTROL_WORKERS: usize = 2;
 
 /// How often the records in NATS are held against the high-water mark.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -122,6 +126,7 @@ impl Egress {
             high_water,
         };
         let worker = worker::Worker {
+            lane: Lane::Dials,
             dialling,
             hang_up: hangup::HangUp {
                 server: server.clone(),
@@ -159,10 +164,17 @@ impl Egress {
     /// # Errors
     /// When NATS does not let it offer its service.
     pub async fn start(self, tasks: &mut Supervisor) -> anyhow::Result<()> {
-        for number in 0..WORKERS {
-            let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
-            tasks.critical(format!("egress worker {number}"), async move {
-                let consumer = subjects::CONSUMER_EGRESS;
+        let dials = (subjects::CONSUMER_EGRESS, Lane::Dials, WORKERS);
+        let control = (subjects::CONSUMER_CONTROL, Lane::Control, CONTROL_WORKERS);
+        let workers = [dials, control]
+            .map(|(consumer, lane, count)| (0..count).map(move |number| (consumer, lane, number)));
+        for (consumer, lane, number) in workers.into_iter().flatten() {
+            let (bus, stop) = (self.bus.clone(), tasks.stop_token());
+            let worker = worker::Worker {
+                lane,
+                ..self.worker.clone()
+            };
+            tasks.critical(format!("egress {consumer} {number}"), async move {
                 consume::run(
                     &bus,
                     subjects::STREAM_CMD,
@@ -181,7 +193,8 @@ impl Egress {
         });
         let (bus, worker, stop) = (self.bus.clone(), self.worker.clone(), tasks.stop_token());
         tasks.critical("egress unreadable commands", async move {
-            let consumers = vec![subjects::CONSUMER_EGRESS.to_owned()];
+            let ours = [subjects::CONSUMER_EGRESS, subjects::CONSUMER_CONTROL];
+            let consumers = ours.map(str::to_owned).to_vec();
             unreadable::run(&bus, &stop, consumers, worker).await;
             Ok(())
         });

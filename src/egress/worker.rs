@@ -27,8 +27,18 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A word to go on that is older than this was not said about what is seen now.
 const RESUME_AGE_MAX: TimeDelta = TimeDelta::minutes(10);
 
+/// Which commands a worker carries out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Dials, and whatever nobody knows.
+    Dials,
+    /// What is about dials and calls that are there already.
+    Control,
+}
+
 #[derive(Clone)]
 pub(super) struct Worker {
+    pub lane: Lane,
     pub dialling: Dialling,
     pub hang_up: HangUp,
     pub links: Links,
@@ -87,6 +97,10 @@ impl Worker {
     }
 
     async fn take(&self, delivery: &Delivery) -> Result<Left, Trouble> {
+        if self.lane == Lane::Dials && subjects::is_control(&delivery.subject) {
+            // The other consumer has it.
+            return Ok(Left::Done);
+        }
         match subjects::parse_command(&delivery.subject) {
             Some((verb @ ("dial" | "cancel" | "resolve"), key)) => match IntentId::parse(key) {
                 Ok(intent) => match verb {

@@ -217,7 +217,11 @@ async fn a_flood_with_restarts_in_the_middle_stays_below_the_caps() {
     let up = up.restart().await.restart().await;
     // What was at work when its egress was stopped comes again after `ack_wait`, 30 s.
     reached_within(Duration::from_secs(90), "the wishes to end", async || {
-        let consumer = up.observer.consumers("VOICE_CMD").await.remove(0);
+        let consumers = up.observer.consumers("VOICE_CMD").await;
+        let consumer = consumers
+            .iter()
+            .find(|one| one["name"] == "egress")
+            .unwrap();
         let left = ["num_pending", "num_ack_pending"].map(|what| consumer[what].as_u64());
         (left == [Some(0); 2])
             .then_some(())

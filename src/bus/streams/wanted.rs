@@ -20,6 +20,7 @@ const BUCKETS: [&str; 4] = [
 /// A template: `{k}` is the number of the partition.
 const PARTITION_CONSUMER: &str = include_str!("../../../nats/consumers/VOICE_IN.partition.json");
 const EGRESS_CONSUMER: &str = include_str!("../../../nats/consumers/VOICE_CMD.egress.json");
+const CONTROL_CONSUMER: &str = include_str!("../../../nats/consumers/VOICE_CMD.control.json");
 
 pub(super) const INPUTS: &str = "VOICE_IN";
 const COMMANDS: &str = "VOICE_CMD";
@@ -83,6 +84,7 @@ pub(super) fn consumers() -> Vec<Wanted> {
         .map(|k| consumer(INPUTS, &PARTITION_CONSUMER.replace("{k}", &k.to_string())))
         .collect();
     all.push(consumer(COMMANDS, EGRESS_CONSUMER));
+    all.push(consumer(COMMANDS, CONTROL_CONSUMER));
     all
 }
 
@@ -143,9 +145,27 @@ mod tests {
         assert_eq!(partitions(), 32);
         assert_eq!(streams(&Options::default()).unwrap().len(), 8);
         let consumers = consumers();
-        assert_eq!(consumers.len(), 33);
+        assert_eq!(consumers.len(), 34);
         assert_eq!(consumers[31].config["durable_name"], "p31");
         assert_eq!(consumers[31].config["filter_subject"], "voice.in.31.>");
+    }
+
+    #[test]
+    fn the_control_consumer_has_what_the_other_one_leaves() {
+        let control = parse(CONTROL_CONSUMER);
+        let filters = control["filter_subjects"].as_array().unwrap();
+        for filter in filters {
+            let one = filter.as_str().unwrap().replace('*', "x");
+            assert!(crate::bus::subjects::is_control(&one), "{one}");
+        }
+        assert_eq!(filters.len(), 7);
+        for other in [
+            "voice.cmd.dial.x",
+            "voice.cmd.cancel.x.y",
+            "voice.cmd.dance.x",
+        ] {
+            assert!(!crate::bus::subjects::is_control(other), "{other}");
+        }
     }
 
     #[test]

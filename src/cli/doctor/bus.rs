@@ -224,7 +224,9 @@ async fn commands(connection: &Connection) -> Check {
     let egress = |found: Vec<ConsumerState>| {
         found
             .into_iter()
-            .filter(|one| one.name == subjects::CONSUMER_EGRESS)
+            .filter(|one| {
+                [subjects::CONSUMER_EGRESS, subjects::CONSUMER_CONTROL].contains(&&*one.name)
+            })
             .collect()
     };
     match worked_on(connection, subjects::STREAM_CMD, egress).await {

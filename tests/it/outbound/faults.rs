@@ -161,3 +161,42 @@ async fn what_is_no_number_is_refused_and_rings_nobody() {
     server.stop().await;
     up.stop().await;
 }
+
+/// As many dials wait as may wait at once, and then one.
+#[tokio::test]
+async fn dials_that_wait_do_not_hold_up_who_takes_one_back() {
+    let (up, _address) = up_without_server().await;
+    let feed = up.observer.feed().await;
+    let provision = up.connect("provision").await;
+    let ask = async |subject: &str, body: Value| {
+        let answer = provision.request(subject.to_owned(), body.to_string().into());
+        let answer = crate::harness::within("an answer", answer).await.unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()
+    };
+    let info = ask("$JS.API.CONSUMER.INFO.VOICE_CMD.egress", json!({})).await;
+    let mut config = info["config"].clone();
+    config["max_ack_pending"] = 4.into();
+    let change = json!({ "stream_name": "VOICE_CMD", "config": config, "action": "update" });
+    let changed = ask(
+        "$JS.API.CONSUMER.CREATE.VOICE_CMD.egress.voice.cmd.>",
+        change,
+    )
+    .await;
+    assert_eq!(changed["config"]["max_ack_pending"], 4, "{changed}");
+
+    let agent = up.connect("agent").await;
+    let later = (chrono::Utc::now() + chrono::TimeDelta::hours(1)).to_rfc3339();
+    for number in 0..5 {
+        let dial = json!({ "to": format!("+1201555012{number}"), "deadline": later });
+        let intent = format!("wish-{number}");
+        publish(&agent, &intent, &intent, &dial).await;
+    }
+    feed.hears("wish-3", "command.accepted").await;
+    assert_eq!(told(&feed, "wish-4"), Vec::<String>::new());
+    let (code, said) = up.tool(&["call", "cancel", "wish-0"]).await;
+    assert_eq!((code, &*said), (0, "wish-0 is cancelled\n"));
+    feed.hears("wish-0", "command.cancelled").await;
+    // Its place is the next one's.
+    feed.hears("wish-4", "command.accepted").await;
+    up.stop().await;
+}
