@@ -130,8 +130,15 @@ impl Worker {
         let left = self
             .refuse_dial(delivery, &intent, request.as_ref(), reason)
             .await?;
-        if left == Left::Conflict {
-            debug!(intent.id = %intent, "another dial of this name is left as it is");
+        match left {
+            Left::Done => {}
+            Left::Conflict => {
+                debug!(intent.id = %intent, "another dial of this name is left as it is");
+            }
+            // Its record has no end yet, so the command stays until it has.
+            Left::Again(_) => {
+                return Err(Trouble::Wait("the dial has not come to its end".to_owned()));
+            }
         }
         Ok(())
     }

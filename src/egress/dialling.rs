@@ -34,6 +34,16 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Pause before the traces of a dial are looked for again.
 const LOOK_PAUSE: Duration = Duration::from_secs(3);
 
+/// The dial with the deadline that is on record: a command that comes again under the same name
+/// brings no later one.
+fn as_first_asked(dial: &Dial, record: Option<&Record>) -> Dial {
+    let wish = record.and_then(|record| record.wish.as_ref());
+    Dial {
+        deadline: wish.map_or(dial.deadline, |wish| wish.deadline.min(dial.deadline)),
+        ..dial.clone()
+    }
+}
+
 /// Everything that a dial needs.
 #[derive(Clone)]
 pub(super) struct Dialling {
@@ -156,8 +166,13 @@ impl Dialling {
                 }
                 (Then::Send, Some(dial)) => {
                     let counted = hand.counted.take();
+                    let dial = &as_first_asked(dial, found.record.as_ref());
                     let happened = self.send(dial, &found, arrival.sequence, hand).await?;
                     self.count_again(&happened, counted).await;
+                    if matches!(happened, Happened::NotSent { .. }) {
+                        // Else the next call to that number, whoever makes it, is taken for this one.
+                        told(self.reconciler.recent.forget(dial).await);
+                    }
                     happened
                 }
                 (Then::Look, Some(dial)) => match found.state() {

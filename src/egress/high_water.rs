@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ use crate::domain::Timestamp;
 
 const FILE: &str = "high-water.json";
 const LOCK: &str = "lock";
+/// Before records count as lost. A leader that was replaced while it stood still finds that out
+/// within a second or two.
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(3);
 
 /// Why the mark cannot be kept.
 #[derive(Debug, Error)]
@@ -169,21 +173,27 @@ impl HighWater {
     /// Holds the streams against the mark; enters safe mode when one is older or another, leaves it
     /// when a person has said so since.
     pub async fn check(&self, bus: &Bus, intents: &Intents) -> Result<(), Trouble> {
-        let found = Mark {
-            intents: Water::of(intents.place().await?),
-            commands: Water::of(bus.place_of(subjects::STREAM_CMD).await?),
-        };
+        // What was raised while the streams are asked is not to be found in their answers.
+        let mark = self.state().mark;
+        let mut found = Mark::look(bus, intents).await?;
+        if mark.is_some_and(|mark| mark.is_ahead_of(&found).is_some()) {
+            // A leader that wakes from a freeze tells of old times until it learns that it leads no
+            // longer. A dial that left meanwhile is caught by the number of its own record.
+            tokio::time::sleep(SECOND_LOOK_AFTER).await;
+            found = Mark::look(bus, intents).await?;
+        }
         let resumed = intents.resumed().await?;
         let resumed = resumed
             .map(|bytes| ResumeRecord::decode(&bytes))
             .transpose()
             .map_err(|error| Trouble::Own(error.to_string()))?
             .map(|record| record.at);
-        self.hold_against(found, resumed);
+        self.hold_against(mark, found, resumed);
         Ok(())
     }
 
-    fn hold_against(&self, found: Mark, resumed: Option<Timestamp>) {
+    /// `mark` is what must be found.
+    fn hold_against(&self, mark: Option<Mark>, found: Mark, resumed: Option<Timestamp>) {
         let state = self.state().clone();
         if let Some(safe) = &state.safe {
             if resumed > safe.resumed_before {
@@ -197,7 +207,8 @@ impl HighWater {
             }
             return;
         }
-        match state.mark {
+        match mark {
+            None if state.mark.is_some() => {}
             None => self.keep(|state| state.mark = Some(found)),
             Some(mark) => {
                 if let Some(why) = mark.is_ahead_of(&found) {
@@ -249,6 +260,13 @@ impl HighWater {
 }
 
 impl Mark {
+    async fn look(bus: &Bus, intents: &Intents) -> Result<Self, Trouble> {
+        Ok(Self {
+            intents: Water::of(intents.place().await?),
+            commands: Water::of(bus.place_of(subjects::STREAM_CMD).await?),
+        })
+    }
+
     /// What of it was lost in `found`, if anything.
     fn is_ahead_of(&self, found: &Self) -> Option<String> {
         for (stream, mark, found) in [
@@ -330,6 +348,23 @@ mod tests {
         Timestamp::from_timestamp(1_800_000_000 + second, 0)
     }
 
+    fn known(high_water: &HighWater) -> Option<Mark> {
+        high_water.state().mark
+    }
+
+    #[test]
+    fn a_dial_while_the_streams_are_asked_is_no_loss() {
+        let high_water = HighWater::open(None).unwrap();
+        high_water.hold_against(None, mark(1, 10, 20), None);
+        let before = known(&high_water);
+        high_water.raise(11, 21).unwrap();
+        high_water.hold_against(before, mark(1, 10, 20), None);
+        assert_eq!(high_water.safe_mode(), None);
+        assert_eq!(high_water.floor(), 11);
+        high_water.hold_against(known(&high_water), mark(1, 10, 20), None);
+        assert!(high_water.safe_mode().is_some());
+    }
+
     #[test]
     fn streams_that_went_on_are_the_same_and_others_are_not() {
         let was = mark(1, 10, 20);
@@ -345,21 +380,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let open = || HighWater::open(Some(dir.path())).unwrap();
         let high_water = open();
-        high_water.hold_against(mark(1, 10, 20), None);
+        high_water.hold_against(known(&high_water), mark(1, 10, 20), None);
         high_water.raise(15, 22).unwrap();
         assert_eq!(high_water.floor(), 15);
         drop(high_water);
 
         let high_water = open();
         assert_eq!(high_water.safe_mode(), None);
-        high_water.hold_against(mark(1, 12, 22), at(5));
+        high_water.hold_against(known(&high_water), mark(1, 12, 22), at(5));
         assert!(high_water.safe_mode().is_some());
         drop(high_water);
 
         let high_water = open();
-        high_water.hold_against(mark(1, 20, 30), at(5));
+        high_water.hold_against(known(&high_water), mark(1, 20, 30), at(5));
         assert!(high_water.safe_mode().is_some(), "the old word counts");
-        high_water.hold_against(mark(1, 20, 30), at(6));
+        high_water.hold_against(known(&high_water), mark(1, 20, 30), at(6));
         assert_eq!(high_water.safe_mode(), None);
         assert_eq!(high_water.floor(), 20);
     }

@@ -45,7 +45,9 @@ impl Reconciler {
         {
             return Ok(evidence);
         }
-        if let Some(call) = self.recent.call_of(dial).await? {
+        if let Some(call) = self.recent.call_of(dial).await?
+            && !attempt.calls_before.contains(&call)
+        {
             info!(intent.id = %dial.intent, call.id = %call, "the router has seen the call begin");
             return Ok(Evidence::Found(call));
         }
