@@ -231,7 +231,11 @@ async fn a_wish_waits_for_a_server_that_comes_up_before_the_deadline() {
     publish(&agent, "wish", "1", &dial).await;
     feed.hears("wish", "command.accepted").await;
     reached("a first try in vain", async || {
-        let consumer = up.observer.consumers("VOICE_CMD").await.remove(0);
+        let consumers = up.observer.consumers("VOICE_CMD").await;
+        let consumer = consumers
+            .iter()
+            .find(|one| one["name"] == "egress")
+            .unwrap();
         match consumer["num_redelivered"].as_u64() {
             Some(1) => Ok(()),
             other => Err(format!("{other:?} delivered again")),
