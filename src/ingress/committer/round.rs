@@ -81,9 +81,9 @@ impl Rounds {
         }
     }
 
-    /// How many events are worth waiting for before the next round, and how long. Senders that
-    /// wait for their answers get them together after a batch, and come back together a moment
-    /// later; a round that begins with the first of them makes all others wait for a second one.
+    /// How many were answered by the last round, if it was a batch, and how long they are worth
+    /// waiting for. Senders that wait for their answers get them together and come back together a
+    /// moment later; a round that begins without them makes them wait for a second one.
     pub fn expected(&self) -> Option<(usize, Duration)> {
         let count = self.last_batch?;
         Some((count, self.costs.patience()))

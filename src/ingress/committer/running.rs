@@ -102,10 +102,14 @@ impl Running {
 
     /// A round from the senders straight to NATS.
     async fn directly(&mut self) -> bool {
-        if self.waiting.entries.is_empty() && !self.inbox.wait(&mut self.waiting).await {
+        // Who came while the last round was under way.
+        self.inbox.top_up(&mut self.waiting);
+        let behind = self.waiting.entries.len();
+        if behind == 0 && !self.inbox.wait(&mut self.waiting).await {
             return false;
         }
-        if let Some((wanted, patience)) = self.rounds.as_ref().and_then(Rounds::expected) {
+        if let Some((answered, patience)) = self.rounds.as_ref().and_then(Rounds::expected) {
+            let wanted = behind + answered;
             self.inbox.gather(&mut self.waiting, wanted, patience).await;
         }
         self.inbox.top_up(&mut self.waiting);
