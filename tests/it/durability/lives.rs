@@ -100,7 +100,8 @@ async fn a_long_call_that_is_sent_again_much_later_is_not_told_twice() {
     let all = told(&client, "the end").await;
     assert_eq!(all.len(), 41, "{all:?}");
     let inputs = said_in(&client, "VOICE_IN", "voice.in.>").await;
-    assert!(inputs.len() > 81, "nothing came again");
+    // The last word was there a moment ago, and may still be known.
+    assert!(inputs.len() > 80, "nothing came again");
     router.stop().await;
 }
 
