@@ -47,6 +47,10 @@ use reaper::Reaper;
 use table::{Line, Row};
 use world::{Ground, World};
 
+/// A fault whose only failing is the stall is done again so often: other programs on the machine can
+/// hold anything up, but not each time.
+const STALLS_FORGIVEN: u64 = 2;
+
 /// Break things under load and count what it costs.
 #[derive(Parser)]
 struct Args {
@@ -120,15 +124,16 @@ async fn run(args: &Args, faults: &[Fault]) -> anyhow::Result<ExitCode> {
     for fault in faults {
         eprintln!("{} …", fault.name());
         let mut line = worlds.run(*fault, args, seed).await;
-        if let Line::Ran(outcome) = &line
-            && outcome.only_stood_still_too_long()
-        {
-            // Other programs on the machine can do that to anything. They do not do it twice.
+        for again in 1..=STALLS_FORGIVEN {
+            let Line::Ran(outcome) = &line else { break };
+            if !outcome.only_stood_still_too_long() {
+                break;
+            }
             eprintln!(
                 "stood still for {:.1?}, more than {:.1?}; once more …",
                 outcome.stall, outcome.stall_max
             );
-            line = worlds.run(*fault, args, seed.wrapping_add(1)).await;
+            line = worlds.run(*fault, args, seed.wrapping_add(again)).await;
         }
         let row = Row {
             fault: fault.name(),
