@@ -93,6 +93,8 @@ pub struct Log {
     pub filter: String,
     /// For programs rather than people.
     pub json: bool,
+    /// Whether what callers say and who they are may be in it.
+    pub is_unsafe: bool,
 }
 
 impl Config {
@@ -356,7 +358,11 @@ impl Config {
                 dialling_dir,
                 data_dir,
                 nats_listen,
-                log: Log { filter, json },
+                log: Log {
+                    filter,
+                    json,
+                    is_unsafe: overrides.log_unsafe,
+                },
             }),
             _ => Err(Mistakes(mistakes)),
         }

@@ -22,9 +22,10 @@ pub use egress::{
 };
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
-use super::{Bus, subjects};
+use super::{Bus, envelope, subjects};
 use crate::domain::Timestamp;
 use crate::domain::ids::IntentId;
+use crate::error_chain::Chain;
 
 /// How long a question to a service may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -151,7 +152,8 @@ pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
             text,
         });
     }
-    serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))
+    serde_json::from_slice(&answer.payload)
+        .map_err(|error| failed(Chain(&envelope::Error::json("answer", &error)).to_string()))
 }
 
 /// Asks the router for calls.

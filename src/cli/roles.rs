@@ -35,7 +35,7 @@ pub(super) async fn egress(config: Arc<Config>, stop: CancellationToken) -> anyh
 /// A role without doors listens only when told where: several of them run on one machine.
 async fn add_operations(app: &mut App, config: &Config) -> anyhow::Result<()> {
     if config.listen_is_given {
-        app.add_operations(Listener::bind(config.listen).await?);
+        app.add_operations(Listener::bind(config.listen).await?)?;
     }
     Ok(())
 }

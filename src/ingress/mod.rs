@@ -11,10 +11,13 @@ pub mod verify;
 pub mod committer;
 pub mod spool;
 
+mod answers;
 mod body;
 mod events;
 mod openclaw;
 mod routes;
+mod senders;
+mod signed_ids;
 mod status;
 mod webhooks;
 
@@ -26,6 +29,7 @@ use chrono_tz::Tz;
 use committer::Committer;
 use door::{Clock, Doors};
 use serde::Serialize;
+use signed_ids::SignedIds;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
@@ -33,7 +37,7 @@ use crate::domain::Timestamp;
 use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 
-pub use routes::routes;
+pub use routes::{described, routes};
 
 /// What an ingress needs to know.
 #[derive(Clone)]
@@ -61,6 +65,8 @@ pub struct Counters {
     pub parked: AtomicU64,
     /// Requests whose signature was not believed. Many at once mean a key or a clock that is wrong.
     pub unverified: AtomicU64,
+    /// Signed ids that came again with another body: a sender's mistake, or a forgery with its key.
+    pub ids_reused: AtomicU64,
     /// Requests that were refused for what they say.
     pub refused: AtomicU64,
     /// Events that could not be stored; their senders were told to come again.
@@ -90,6 +96,7 @@ pub struct Ingress {
     settings: Arc<Settings>,
     committer: Committer,
     bodies: Bodies,
+    signed_ids: SignedIds,
     counters: Arc<Counters>,
     started_at: Timestamp,
 }
@@ -111,6 +118,7 @@ impl Ingress {
             settings: Arc::new(settings),
             committer,
             bodies: Bodies::default(),
+            signed_ids: SignedIds::default(),
             counters,
             started_at: chrono::Utc::now(),
         };

@@ -139,7 +139,7 @@ pub fn encode_event(event: &Event, traceparent: Option<&str>) -> Result<(Bytes, 
         }
         Change::Context(text) => {
             let context = RawValue::from_string(text.clone());
-            data.context = Some(context.map_err(|source| Error::Json { what: WHAT, source })?);
+            data.context = Some(context.map_err(|error| Error::json(WHAT, &error))?);
         }
         Change::Linked(link) => data.link = Some(LinkData::of(link)),
         Change::Initiated

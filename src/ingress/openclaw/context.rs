@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::no_view;
 use crate::bus::envelope::command::CONTEXT_LENGTH_MAX;
@@ -14,22 +14,33 @@ use crate::bus::service;
 use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::InputKind;
 use crate::http::Error;
+use crate::http::error::Refusal;
 use crate::ingress::Ingress;
+use crate::ingress::answers::ContextInjected;
 use crate::ingress::source::{NewEvent, Source};
 
-#[derive(Deserialize)]
+/// What a call shall know.
+#[derive(Deserialize, ToSchema)]
 pub(in crate::ingress) struct InjectContext {
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_-]{1,128}$")]
     call_id: String,
+    /// The session that the call belongs to.
     openclaw_session_id: String,
+    #[schema(value_type = Object)]
     context: Box<RawValue>,
 }
 
-/// `POST /openclaw/context`: gives a call something to know.
+/// Gives a call something to know.
+#[utoipa::path(post, path = "/openclaw/context", tag = "commands", request_body = InjectContext,
+    responses(
+        (status = 200, body = ContextInjected), (status = 404, body = Refusal),
+        (status = 409, body = Refusal), (status = 422, body = Refusal), (status = 500, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn inject_context(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<ContextInjected>, Error> {
     let asked: InjectContext = ingress.read_command(&headers, body).await?;
     let call = CallId::parse(&asked.call_id).map_err(|error| {
         Error::new(
@@ -86,7 +97,8 @@ pub(in crate::ingress) async fn inject_context(
         traceparent: None,
     };
     ingress.publish(event, None, &bytes::Bytes::new()).await?;
-    Ok(Json(
-        json!({ "status": "context_injected", "call_id": asked.call_id }),
-    ))
+    Ok(Json(ContextInjected {
+        status: "context_injected",
+        call_id: asked.call_id,
+    }))
 }

@@ -2,40 +2,54 @@
 //! placed yet.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
 
 use super::{answered, is_first_leg, no_session, not_done, not_stored, wait};
 use crate::domain::command::Status;
 use crate::domain::ids::{CallId, IntentId};
 use crate::fresh_intent;
 use crate::http::Error;
+use crate::http::error::Refusal;
+use crate::http::path::Named;
 use crate::ingress::Ingress;
+use crate::ingress::answers::{CallsEnded, CommandStored};
 
 /// Most calls that are ended for one session by one request.
 const ENDED_AT_ONCE_MAX: usize = 8;
 
-/// `DELETE /openclaw/call/{id}`: ends the calls of a session. An intent's id takes that call back,
-/// also when the intent itself is still on its way: it is never placed then.
+/// Ends the calls of a session, or takes a call back.
+///
+/// An intent's id takes that call back, also when the intent itself is still on its way: it is never
+/// placed then.
+#[utoipa::path(delete, path = "/openclaw/call/{id}", tag = "commands",
+    params(("id" = String, Path, description = "A session, or an intent.")),
+    responses(
+        (status = 200, body = CallsEnded), (status = 202, body = CommandStored),
+        (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
+        (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn end_call(
     State(ingress): State<Ingress>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Value>), Error> {
+    Named(id): Named,
+) -> Result<Response, Error> {
     if let Some(intent) = intent(&id) {
         ingress
             .bus
             .cancel_dial(&intent)
             .await
             .map_err(|error| not_stored(&error))?;
-        return Ok((
-            StatusCode::ACCEPTED,
-            Json(json!({
-                "status": "canceling",
-                "intent_id": intent.as_str(),
-                "message": format!("the call is taken back unless it was placed already; ask at /openclaw/call/{intent}"),
-            })),
-        ));
+        let stored = CommandStored {
+            status: "canceling",
+            intent_id: intent.to_string(),
+            openclaw_session_id: None,
+            session_key: None,
+            message: format!(
+                "the call is taken back unless it was placed already; ask at /openclaw/call/{intent}"
+            ),
+        };
+        return Ok((StatusCode::ACCEPTED, Json(stored)).into_response());
     }
     let session = id;
     let key = ingress.session_key(&session)?;
@@ -62,10 +76,12 @@ pub(in crate::ingress) async fn end_call(
         }
     }
     match (ended.first(), failure) {
-        (Some(call), _) => Ok((
-            StatusCode::OK,
-            Json(json!({ "status": "canceled", "call_id": call.as_str(), "calls": ended.len() })),
-        )),
+        (Some(call), _) => Ok(Json(CallsEnded {
+            status: "canceled",
+            call_id: call.to_string(),
+            calls: ended.len(),
+        })
+        .into_response()),
         (None, Some(failure)) => Err(failure),
         (None, None) => Err(no_session()),
     }
