@@ -3,6 +3,7 @@
 //! HTTP, the micro services and the command line all come through here, so that a command means
 //! the same everywhere. A caller that stops waiting loses nothing: the outcome is an event.
 
+mod conversation;
 mod session;
 
 use std::time::Duration;

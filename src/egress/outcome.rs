@@ -124,7 +124,7 @@ fn placed(body: &[u8]) -> Option<CallId> {
 }
 
 /// The server's own words, made fit for one line.
-fn sentence(body: &[u8]) -> String {
+pub(super) fn sentence(body: &[u8]) -> String {
     let text = match serde_json::from_slice::<Failure>(body) {
         Ok(Failure {
             detail: serde_json::Value::String(text),

@@ -12,6 +12,7 @@ mod auth;
 mod bad_input;
 mod bench;
 mod commands;
+mod conversation;
 mod dead_letters;
 mod durability;
 mod end_to_end;

@@ -38,6 +38,7 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.svc.commands.status", &[Ingress, Egress, Agent]),
     ("voice.svc.dial", &[Ingress, Agent]),
     ("voice.svc.hangup", &[Ingress, Agent]),
+    ("voice.svc.say", &[Ingress, Agent]),
     (
         "voice.svc.egress.status",
         &[Ingress, Router, Agent, Observer],
@@ -177,6 +178,7 @@ const SUBSCRIBE: &[(&str, &[User])] = &[
     ("voice.svc.commands.status", &[Router]),
     ("voice.svc.dial", &[Egress]),
     ("voice.svc.hangup", &[Egress]),
+    ("voice.svc.say", &[Egress]),
     ("voice.svc.egress.status", &[Egress]),
     ("$SRV.PING", &[Router, Egress]),
     ("_INBOX.>", &[Observer]),
