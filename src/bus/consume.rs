@@ -1,29 +1,26 @@
 //! Pulling from a durable consumer: one message at a time, handled, then settled.
 //!
-//! A stream error is an error and never the end: the client reports a missing heartbeat during
-//! every interruption, and goes on by itself when the server is back.
+//! An error is never the end: whatever it is, the consumer is asked again. Who is told to stop
+//! finishes the message that it has begun, and gives back the one that it has not: nothing waits for
+//! `ack_wait` because a worker has left.
 //!
 //! What has an end is a life of VOICE_IN. When it is deleted and made anew it counts from 1 again,
 //! and whoever still took its numbers for those of the old one would take new inputs for done. So
 //! the life is looked at again whenever it may have changed, before a message is handled.
 
+mod pull;
+
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::consumer::pull::MessagesErrorKind;
 use async_nats::jetstream::{AckKind, Message};
-use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{Bus, streams, subjects};
 use crate::{crash_point, metrics};
 
-/// How long a pull request waits at the server. Measured together with [`HEARTBEAT`]: a frozen
-/// worker costs its partition two stalls of `ack_wait` at most.
-const EXPIRES: Duration = Duration::from_secs(5);
-/// How soon a dead connection is noticed.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+use pull::Pull;
+
 /// How often a role that takes no inputs looks whether VOICE_IN was made anew.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before a consumer that cannot be had is tried again.
@@ -74,7 +71,8 @@ pub enum Error {
     MadeAnew,
 }
 
-/// Handles the messages of one consumer, one after the other, until `stop`.
+/// Handles the messages of one consumer, one after the other, until `stop`. The one that it is
+/// handling then is finished; one that comes meanwhile is given back.
 ///
 /// `ack_wait` is the consumer's; a handler that takes longer keeps its message by telling the
 /// server that it is still at work.
@@ -91,43 +89,44 @@ pub async fn run<H: Handler>(
 ) -> Result<(), Error> {
     let mut life = Life::new(bus);
     while !stop.is_cancelled() {
-        let opened = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            opened = open(bus, stream, consumer) => opened,
-        };
-        let mut messages = match opened {
-            Ok(messages) => messages,
-            Err(reason) => {
-                warn!(
-                    stream,
-                    consumer, reason, "consumer cannot be had; trying again"
-                );
-                pause(stop, RETRY_PAUSE).await;
-                continue;
-            }
-        };
-        life.is_sure = false;
-        loop {
-            let next = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                next = messages.next() => next,
-            };
-            match next {
-                Some(Ok(message)) => {
-                    if life.may_have_ended(&message) && !life.goes_on(stop).await? {
-                        return Ok(());
+        let trouble = match Pull::open(bus.connection(), stream, consumer).await {
+            Err(error) => error,
+            Ok(mut pull) => {
+                life.is_sure = false;
+                loop {
+                    let message = tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {
+                            pull.leave().await;
+                            return Ok(());
+                        }
+                        next = pull.next() => match next {
+                            Ok(message) => message,
+                            Err(error) => break error,
+                        },
+                    };
+                    if life.may_have_ended(&message) {
+                        let goes_on = life.goes_on(stop).await;
+                        if !matches!(goes_on, Ok(true)) {
+                            pull::give_back(&message).await;
+                            return goes_on.map(drop);
+                        }
                     }
                     settle(stream, message, ack_wait, &mut handler).await;
                 }
-                Some(Err(error)) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
-                    debug!(stream, consumer, "no heartbeat; waiting for the server");
+            }
+        };
+        match trouble {
+            pull::Error::Interrupted => {
+                debug!(stream, consumer, "waiting for the server");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = bus.connection().back() => {}
                 }
-                Some(Err(error)) => {
-                    warn!(stream, consumer, error = %error.kind(), "pull failed; starting over");
-                    pause(stop, RETRY_PAUSE).await;
-                    break;
-                }
-                None => break,
+            }
+            error => {
+                warn!(stream, consumer, %error, "consumer cannot be had; trying again");
+                pause(stop, RETRY_PAUSE).await;
             }
         }
     }
@@ -199,27 +198,6 @@ impl<'a> Life<'a> {
         }
         Ok(false)
     }
-}
-
-async fn open(
-    bus: &Bus,
-    stream: &str,
-    consumer: &str,
-) -> Result<async_nats::jetstream::consumer::pull::Stream, String> {
-    let consumer: PullConsumer = bus
-        .connection()
-        .jetstream()
-        .get_consumer_from_stream(consumer, stream)
-        .await
-        .map_err(|error| error.to_string())?;
-    consumer
-        .stream()
-        .max_messages_per_batch(1)
-        .expires(EXPIRES)
-        .heartbeat(HEARTBEAT)
-        .messages()
-        .await
-        .map_err(|error| error.to_string())
 }
 
 async fn settle<H: Handler>(
