@@ -4,10 +4,9 @@
 //! finishes the message that it has begun, and gives back the one that it has not: nothing waits for
 //! `ack_wait` because a worker has left.
 //!
-//! What has an end is a life of VOICE_IN. When it is deleted and made anew it counts from 1 again,
-//! and whoever still took its numbers for those of the old one would take new inputs for done. So
-//! the life is looked at again whenever it may have changed, before a message is handled.
+//! What has an end is a life of VOICE_IN, see `life.rs`. Each delivery says from which it comes.
 
+mod life;
 mod pull;
 
 use std::time::Duration;
@@ -16,13 +15,14 @@ use async_nats::jetstream::{AckKind, Message};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Bus, streams, subjects};
+use super::{Bus, OtherPartitions, subjects};
 use crate::{crash_point, metrics};
 
+use life::{Life, Look};
 use pull::Pull;
 
-/// How often a role that takes no inputs looks whether VOICE_IN was made anew.
-const LOOK_PAUSE: Duration = Duration::from_secs(5);
+pub use life::watch_life;
+
 /// Pause before a consumer that cannot be had is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -37,6 +37,8 @@ pub struct Delivery {
     pub payload: bytes::Bytes,
     /// Its number in the stream.
     pub stream_sequence: u64,
+    /// Which life of VOICE_IN that number belongs to; of no meaning for other streams.
+    pub epoch: u64,
     /// How often it has been delivered, this time included.
     pub attempt: u64,
     /// When the stream stored it.
@@ -61,16 +63,6 @@ pub trait Handler: Send {
     fn handle(&mut self, delivery: Delivery) -> impl Future<Output = Disposition> + Send;
 }
 
-/// Why the messages of a consumer can no longer be handled.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The numbers, partitions and salt that this process has read belong to another stream.
-    #[error(
-        "VOICE_IN was made anew since this process started; start it again so that it reads the new layout"
-    )]
-    MadeAnew,
-}
-
 /// Handles the messages of one consumer, one after the other, until `stop`. The one that it is
 /// handling then is finished; one that comes meanwhile is given back.
 ///
@@ -78,7 +70,7 @@ pub enum Error {
 /// server that it is still at work.
 ///
 /// # Errors
-/// See [`enum@Error`]. The message that was there then is not handled.
+/// When VOICE_IN was made anew with another number of partitions.
 pub async fn run<H: Handler>(
     bus: &Bus,
     stream: &'static str,
@@ -86,13 +78,13 @@ pub async fn run<H: Handler>(
     ack_wait: Duration,
     stop: &CancellationToken,
     mut handler: H,
-) -> Result<(), Error> {
+) -> Result<(), OtherPartitions> {
     let mut life = Life::new(bus);
     while !stop.is_cancelled() {
         let trouble = match Pull::open(bus.connection(), stream, consumer).await {
             Err(error) => error,
             Ok(mut pull) => {
-                life.is_sure = false;
+                life.doubt();
                 loop {
                     let message = tokio::select! {
                         biased;
@@ -106,13 +98,21 @@ pub async fn run<H: Handler>(
                         },
                     };
                     if life.may_have_ended(&message) {
-                        let goes_on = life.goes_on(stop).await;
-                        if !matches!(goes_on, Ok(true)) {
+                        let look = life.look(stop).await;
+                        let is_in_doubt = match look {
+                            Ok(Look::Same) => false,
+                            // It is of the old life or of the new one. If it is of the new one, it
+                            // comes again.
+                            Ok(Look::Another) => stream == subjects::STREAM_IN,
+                            Ok(Look::Stopped) | Err(_) => true,
+                        };
+                        if is_in_doubt {
                             pull::give_back(&message).await;
-                            return goes_on.map(drop);
+                            look?;
+                            continue;
                         }
                     }
-                    settle(stream, message, ack_wait, &mut handler).await;
+                    settle(stream, life.epoch(), message, ack_wait, &mut handler).await;
                 }
             }
         };
@@ -133,80 +133,14 @@ pub async fn run<H: Handler>(
     Ok(())
 }
 
-/// For a role that takes no inputs and still uses what was read with the layout: looks every few
-/// seconds whether VOICE_IN is still the stream that the bus was opened on, until `stop`.
-///
-/// # Errors
-/// See [`enum@Error`].
-pub async fn watch_life(bus: &Bus, stop: &CancellationToken) -> Result<(), Error> {
-    let mut life = Life::new(bus);
-    while life.goes_on(stop).await? {
-        pause(stop, LOOK_PAUSE).await;
-    }
-    Ok(())
-}
-
-/// Whether VOICE_IN is still the stream that the bus was opened on.
-struct Life<'a> {
-    bus: &'a Bus,
-    /// Nothing has happened since it was looked at.
-    is_sure: bool,
-    /// Connections that were lost by then.
-    disconnects: u64,
-    /// Number of the last message that came for the first time. The next such one has a higher.
-    last: u64,
-}
-
-impl<'a> Life<'a> {
-    fn new(bus: &'a Bus) -> Self {
-        Self {
-            bus,
-            is_sure: false,
-            disconnects: bus.connection().disconnects(),
-            last: 0,
-        }
-    }
-
-    /// A stream that is deleted takes its consumers with it, which the client tells of unless it
-    /// was away or had not asked for more at that moment.
-    fn may_have_ended(&mut self, message: &Message) -> bool {
-        if let Ok(info) = message.info()
-            && info.delivered == 1
-        {
-            self.is_sure &= info.stream_sequence > self.last;
-            self.last = info.stream_sequence;
-        }
-        !self.is_sure || self.disconnects != self.bus.connection().disconnects()
-    }
-
-    /// Looks until there is an answer. `false` when told to stop before that.
-    async fn goes_on(&mut self, stop: &CancellationToken) -> Result<bool, Error> {
-        while !stop.is_cancelled() {
-            let disconnects = self.bus.connection().disconnects();
-            match streams::read_layout(self.bus.connection().jetstream()).await {
-                Ok(layout) if layout.epoch.as_unix_nanos() == self.bus.epoch() => {
-                    self.disconnects = disconnects;
-                    self.is_sure = true;
-                    return Ok(true);
-                }
-                Ok(_) => return Err(Error::MadeAnew),
-                Err(error) => {
-                    debug!(error = %crate::error_chain::Chain(&error), "VOICE_IN not looked at");
-                    pause(stop, RETRY_PAUSE).await;
-                }
-            }
-        }
-        Ok(false)
-    }
-}
-
 async fn settle<H: Handler>(
     stream: &'static str,
+    epoch: u64,
     message: Message,
     ack_wait: Duration,
     handler: &mut H,
 ) {
-    let Some(delivery) = read(&message) else {
+    let Some(delivery) = read(&message, epoch) else {
         warn!(subject = %message.subject, "message without delivery information; left alone");
         return;
     };
@@ -248,7 +182,7 @@ async fn settle<H: Handler>(
     crash_point::pass("consume.after_ack");
 }
 
-fn read(message: &Message) -> Option<Delivery> {
+fn read(message: &Message, epoch: u64) -> Option<Delivery> {
     let info = message.info().ok()?;
     let stored_at = crate::domain::Timestamp::from_timestamp(
         info.published.unix_timestamp(),
@@ -259,6 +193,7 @@ fn read(message: &Message) -> Option<Delivery> {
         headers: message.headers.clone().unwrap_or_default(),
         payload: message.payload.clone(),
         stream_sequence: info.stream_sequence,
+        epoch,
         attempt: u64::try_from(info.delivered).unwrap_or(1),
         stored_at,
     })
