@@ -280,6 +280,12 @@ pub fn partition_consumer(partition: u32) -> String {
     format!("p{partition}")
 }
 
+/// Asks a consumer for a message.
+#[must_use]
+pub fn next_message(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+}
+
 /// Whether a consumer is one of ours that feed the partitions.
 #[must_use]
 pub fn is_partition_consumer(name: &str) -> bool {
