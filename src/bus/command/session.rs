@@ -24,8 +24,8 @@ impl Bus {
             id: Some(id.to_string()),
             ..request.clone()
         };
-        self.submit(Verb::Context, call.as_str(), id, json(&request)?, wait)
-            .await
+        let command = self.store_command(Verb::Context, call.as_str(), id, json(&request)?);
+        self.submit(id, wait, command).await
     }
 
     /// Stores that a number is linked to a session, or (without a session) no longer is, and waits
@@ -43,7 +43,7 @@ impl Bus {
             Some(_) => Verb::Link,
             None => Verb::Unlink,
         };
-        self.submit(verb, id.as_str(), id, json(request)?, wait)
-            .await
+        let command = self.store_command(verb, id.as_str(), id, json(request)?);
+        self.submit(id, wait, command).await
     }
 }
