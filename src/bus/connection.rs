@@ -59,9 +59,12 @@ pub enum Error {
     Identity(#[from] identity::Error),
 }
 
-/// A connection that comes back by itself.
+/// A connection that comes back by itself. A clone is the same connection and costs nothing: it is
+/// made several times for each request over HTTP, where cloning the client itself was seen.
 #[derive(Clone)]
-pub struct Connection {
+pub struct Connection(Arc<Clients>);
+
+struct Clients {
     client: async_nats::Client,
     jetstream: jetstream::Context,
     watch: Arc<Watch>,
@@ -100,31 +103,31 @@ impl Connection {
     /// The client.
     #[must_use]
     pub fn client(&self) -> &async_nats::Client {
-        &self.client
+        &self.0.client
     }
 
     /// The client's JetStream side, with a time-out of 2 s for each request.
     #[must_use]
     pub fn jetstream(&self) -> &jetstream::Context {
-        &self.jetstream
+        &self.0.jetstream
     }
 
     /// Whether the server is there at the moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        *self.watch.connected.borrow()
+        *self.0.watch.connected.borrow()
     }
 
     /// Waits until the server is away; at once when it is.
     pub async fn lost(&self) {
-        let mut connected = self.watch.connected.subscribe();
+        let mut connected = self.0.watch.connected.subscribe();
         // The sender lives as long as `self`.
         connected.wait_for(|connected| !connected).await.ok();
     }
 
     /// Waits until the server is there; at once when it is.
     pub async fn back(&self) {
-        let mut connected = self.watch.connected.subscribe();
+        let mut connected = self.0.watch.connected.subscribe();
         // The sender lives as long as `self`.
         connected.wait_for(|connected| *connected).await.ok();
     }
@@ -132,19 +135,19 @@ impl Connection {
     /// How often the connection was lost.
     #[must_use]
     pub fn disconnects(&self) -> u64 {
-        self.watch.disconnects.load(Ordering::Relaxed)
+        self.0.watch.disconnects.load(Ordering::Relaxed)
     }
 
     /// How often the server denied something: a mistake in the permissions.
     #[must_use]
     pub fn denials(&self) -> u64 {
-        self.watch.denials.load(Ordering::Relaxed)
+        self.0.watch.denials.load(Ordering::Relaxed)
     }
 
     /// Sends what is buffered and closes, within `grace`.
     pub async fn close(&self, grace: Duration) {
-        self.watch.closing.store(true, Ordering::Relaxed);
-        if tokio::time::timeout(grace, self.client.flush())
+        self.0.watch.closing.store(true, Ordering::Relaxed);
+        if tokio::time::timeout(grace, self.0.client.flush())
             .await
             .is_err()
         {
@@ -217,11 +220,11 @@ async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
         .timeout(REQUEST_TIMEOUT)
         .ack_timeout(REQUEST_TIMEOUT)
         .build(client.clone());
-    Ok(Connection {
+    Ok(Connection(Arc::new(Clients {
         client,
         jetstream,
         watch,
-    })
+    })))
 }
 
 fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {

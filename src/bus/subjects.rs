@@ -19,6 +19,7 @@
 //! salted hashes.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -109,7 +110,7 @@ pub const SERVICE_EGRESS_TRANSCRIPT: &str = "voice.svc.egress.transcript";
 #[derive(Clone)]
 pub struct Subjects {
     partitions: NonZeroU32,
-    salt: Vec<u8>,
+    salt: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Subjects {
@@ -123,10 +124,10 @@ impl std::fmt::Debug for Subjects {
 impl Subjects {
     /// The subjects of a deployment.
     #[must_use]
-    pub fn new(partitions: NonZeroU32, salt: impl Into<Vec<u8>>) -> Self {
+    pub fn new(partitions: NonZeroU32, salt: impl AsRef<[u8]>) -> Self {
         Self {
             partitions,
-            salt: salt.into(),
+            salt: salt.as_ref().into(),
         }
     }
 
