@@ -17,6 +17,7 @@ pub mod hangup;
 pub mod link;
 pub mod paint;
 pub mod replay;
+pub mod say;
 pub mod tail;
 pub mod target;
 
@@ -78,6 +79,8 @@ enum Command {
     Hangup(hangup::Args),
     /// Give a call something to know
     Context(context::Args),
+    /// Have the assistant say something in a call
+    Say(say::Args),
     /// Put the calls of a number into a session
     Link(link::Args),
     /// Leave the calls of a number to the configured rules again
@@ -160,6 +163,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
         Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
         Command::Context(args) => tool(context::run(args, &mut io::stdout())).await,
+        Command::Say(args) => tool(say::run(args, &mut io::stdout())).await,
         Command::Link(args) => tool(link::run(args, &mut io::stdout())).await,
         Command::Unlink(args) => tool(link::run_unlink(args, &mut io::stdout())).await,
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,

@@ -72,8 +72,8 @@ pub const CONSUMER_EGRESS: &str = "egress";
 /// Its other one: commands about dials and calls that are there already, see [`is_control`].
 pub const CONSUMER_CONTROL: &str = "control";
 /// Their verbs, as `nats/consumers/VOICE_CMD.control.json` has them.
-const CONTROL_VERBS: [&str; 7] = [
-    "cancel", "hangup", "context", "link", "unlink", "resolve", "resume",
+const CONTROL_VERBS: [&str; 8] = [
+    "cancel", "hangup", "context", "say", "link", "unlink", "resolve", "resume",
 ];
 
 /// Asks a server for a description of itself.
@@ -93,6 +93,8 @@ pub const SERVICE_COMMANDS_GET: &str = "voice.svc.commands.get";
 pub const SERVICE_DIAL: &str = "voice.svc.dial";
 /// Asks egress to end a call.
 pub const SERVICE_HANGUP: &str = "voice.svc.hangup";
+/// Asks egress to have something said in a call.
+pub const SERVICE_SAY: &str = "voice.svc.say";
 /// Asks egress how it and the phone-call server are.
 pub const SERVICE_EGRESS_STATUS: &str = "voice.svc.egress.status";
 
@@ -276,6 +278,12 @@ pub fn events_of_command(intent: &IntentId) -> String {
 #[must_use]
 pub fn partition_consumer(partition: u32) -> String {
     format!("p{partition}")
+}
+
+/// Asks a consumer for a message.
+#[must_use]
+pub fn next_message(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
 }
 
 /// Whether a consumer is one of ours that feed the partitions.

@@ -13,6 +13,7 @@ mod bad_input;
 mod bench;
 mod commands;
 mod container;
+mod conversation;
 mod dead_letters;
 mod durability;
 mod end_to_end;

@@ -166,7 +166,7 @@ mod tests {
             let one = filter.as_str().unwrap().replace('*', "x");
             assert!(crate::bus::subjects::is_control(&one), "{one}");
         }
-        assert_eq!(filters.len(), 7);
+        assert_eq!(filters.len(), 8);
         for other in [
             "voice.cmd.dial.x",
             "voice.cmd.cancel.x.y",
