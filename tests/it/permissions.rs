@@ -2,6 +2,7 @@
 
 mod readers;
 mod roles;
+mod told;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::PublishMessage;
