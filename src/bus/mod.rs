@@ -32,10 +32,13 @@ pub mod unreadable;
 pub mod version;
 
 mod connection;
+mod identity;
+mod refusal;
 
 pub use connection::{
-    Auth, Connection, Error, REQUEST_TIMEOUT, Settings, connect, connect_later, without_secrets,
+    Connection, Error, REQUEST_TIMEOUT, Settings, connect, connect_later, without_secrets,
 };
+pub use identity::{Auth, Error as IdentityError, Tls};
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
