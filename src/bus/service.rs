@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use async_nats::service::Service;
 pub use egress::{
-    ByCall, EgressStatus, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer, call_presence,
-    egress_status, fill_transcript, intent, unresolved,
+    ByCall, EgressStatus, FillQuery, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer,
+    call_presence, egress_status, fill_transcript, intent, unresolved,
 };
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
