@@ -1,4 +1,4 @@
-//! Egress's micro service: dial and hang up by request and reply.
+//! Egress's micro service: dial, hang up and say by request and reply.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::dialling::Dialling;
 use super::{Egress, Health, VoiceServer, history};
 use crate::bus::command::Error as CommandError;
-use crate::bus::envelope::{DialRequest, HangupRequest};
+use crate::bus::envelope::{DialRequest, HangupRequest, SayRequest};
 use crate::bus::service::{
-    Answer, ByCall, ById, EgressStatus, IntentAnswer, PresenceAnswer, Service, UnresolvedAnswer,
-    answer, endpoint, json, offer,
+    Answer, ByCall, ById, EgressStatus, FillQuery, IntentAnswer, PresenceAnswer, Service,
+    UnresolvedAnswer, answer, endpoint, json, offer,
 };
 use crate::bus::{Bus, subjects};
 use crate::domain::ids::{AgentId, CallId, IntentId};
@@ -80,6 +80,25 @@ pub(super) async fn start(egress: &Egress, tasks: &mut Supervisor) -> anyhow::Re
         answer(hangup, CONCURRENCY, &stop, |request| {
             let doors = doors.clone();
             async move { doors.hang_up(&request).await }
+        })
+        .await;
+        Ok(())
+    });
+
+    let say = endpoint(&service, "say", subjects::SERVICE_SAY)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (doors, stop) = (
+        Doors {
+            bus: bus.clone(),
+            agent: agent.clone(),
+        },
+        tasks.stop_token(),
+    );
+    tasks.critical("egress service say", async move {
+        answer(say, CONCURRENCY, &stop, |request| {
+            let doors = doors.clone();
+            async move { doors.say(&request).await }
         })
         .await;
         Ok(())
@@ -206,8 +225,9 @@ async fn offer_reads(
         answer(transcript, CONCURRENCY_OF_READS, &stop, |request| {
             let (bus, voice_server) = (bus.clone(), voice_server.clone());
             async move {
-                let call = by_call(&request)?;
-                json(&history::fill(&bus, &voice_server, &call).await?)
+                let query: FillQuery = query(&request)?;
+                let call = call_id(&query.call)?;
+                json(&history::fill(&bus, &voice_server, &call, query.goes_on).await?)
             }
         })
         .await;
@@ -217,9 +237,17 @@ async fn offer_reads(
 }
 
 fn by_call(request: &Bytes) -> Result<CallId, (u16, String)> {
-    let query: ByCall = serde_json::from_slice(request)
-        .map_err(|error| (400, format!("the request cannot be read: {error}")))?;
-    CallId::parse(&query.call).map_err(|error| (400, error.to_string()))
+    let query: ByCall = query(request)?;
+    call_id(&query.call)
+}
+
+fn query<T: serde::de::DeserializeOwned>(request: &Bytes) -> Result<T, (u16, String)> {
+    serde_json::from_slice(request)
+        .map_err(|error| (400, format!("the request cannot be read: {error}")))
+}
+
+fn call_id(text: &str) -> Result<CallId, (u16, String)> {
+    CallId::parse(text).map_err(|error| (400, error.to_string()))
 }
 
 #[derive(Clone)]
@@ -255,6 +283,21 @@ impl Doors {
             .map_err(not_stored)?;
         json(&outcome)
     }
+
+    async fn say(&self, request: &Bytes) -> Answer {
+        let request = SayRequest::decode(request).map_err(bad_request)?;
+        let id = intent(request.id.as_deref())?;
+        let call = request.call().map_err(bad_request)?;
+        request
+            .to_say(id.clone(), call.clone(), &self.agent, chrono::Utc::now())
+            .map_err(bad_request)?;
+        let outcome = self
+            .bus
+            .say(&id, &call, &request, wait(request.wait_ms))
+            .await
+            .map_err(not_stored)?;
+        json(&outcome)
+    }
 }
 
 fn intent(text: Option<&str>) -> Result<IntentId, (u16, String)> {
@@ -276,7 +319,7 @@ fn not_stored(error: CommandError) -> (u16, String) {
     match error {
         CommandError::Request(error) => bad_request(error),
         error @ (CommandError::Conflict | CommandError::Forgotten) => (409, error.to_string()),
-        error @ (CommandError::Publish(_) | CommandError::Listen(_)) => {
+        error @ (CommandError::Publish(_) | CommandError::Listen(_) | CommandError::Read(_)) => {
             (503, crate::error_chain::Chain(&error).to_string())
         }
     }

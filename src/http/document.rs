@@ -183,6 +183,7 @@ fn meaning(status: u16) -> &'static str {
         422 => "It can be read, but what it says cannot be used.",
         429 => "Too much: `Retry-After` says when to come again, where that is known.",
         500 => "A mistake in voicebus.",
+        501 => "The phone-call server cannot do it: it has no tap.",
         502 => "The phone-call server did not do it, or nobody knows whether it did.",
         503 => "Something that it needs is away, or has too much to do.",
         504 => "The deadline passed before it could be done.",

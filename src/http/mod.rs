@@ -9,6 +9,7 @@ pub mod operations;
 pub mod path;
 pub mod rate;
 pub mod serve;
+pub mod tls;
 
 mod framing;
 

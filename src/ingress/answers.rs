@@ -98,6 +98,26 @@ pub(super) struct ContextInjected {
     /// `context_injected`.
     pub status: &'static str,
     pub call_id: String,
+    /// Whether the conversation that is going on knows it, too.
+    pub live: bool,
+}
+
+/// The assistant has said something.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Said {
+    /// `said`.
+    pub status: &'static str,
+    pub call_id: String,
+}
+
+/// A command about a call is stored, and what becomes of it is not known yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallCommandStored {
+    /// `queued`.
+    pub status: &'static str,
+    pub call_id: String,
+    /// Names the command in the events about it.
+    pub intent_id: String,
 }
 
 /// The sessions that have a call which is not over.

@@ -2,7 +2,7 @@
 //! router's read model.
 
 pub(super) mod call;
-pub(super) mod context;
+pub(super) mod conversation;
 mod deadline;
 pub(super) mod end;
 mod wait;
@@ -163,7 +163,7 @@ fn not_stored(error: &command::Error) -> Error {
             "invalid_command",
             Chain(error).to_string(),
         ),
-        command::Error::Publish(_) | command::Error::Listen(_) => {
+        command::Error::Publish(_) | command::Error::Listen(_) | command::Error::Read(_) => {
             tracing::warn!(error = %Chain(error), "command not stored");
             Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,

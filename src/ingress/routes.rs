@@ -28,6 +28,7 @@ const MEASURED: &[&str] = &[
     "/openclaw/call",
     "/openclaw/call/{id}",
     "/openclaw/context",
+    "/openclaw/say",
     "/openclaw/sessions",
     "/openclaw/session/{session}",
 ];
@@ -95,7 +96,8 @@ fn of_commands() -> OpenApiRouter<Ingress> {
     let routes = OpenApiRouter::new()
         .routes(routes!(openclaw::call::place_call))
         .routes(routes!(openclaw::end::end_call, openclaw::call::outcome))
-        .routes(routes!(openclaw::context::inject_context));
+        .routes(routes!(openclaw::conversation::inject_context))
+        .routes(routes!(openclaw::conversation::say));
     let door = Behind {
         opens_with: OURS,
         refusals: &[401, 408, 409, 413, 415, 429, 503],

@@ -11,6 +11,7 @@ mod burial;
 mod facts;
 mod forgotten;
 mod given_up;
+mod history;
 mod reading;
 mod service;
 mod spoken;

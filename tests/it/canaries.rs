@@ -165,11 +165,8 @@ async fn plant_in(http: &Http, document: &Value, path: &str, method: &str) {
         broken_path,
         format!("{}{query}", filled(path)),
     ];
-    let wait = if path == "/openclaw/call" {
-        "?wait=0"
-    } else {
-        ""
-    };
+    let waits = ["/openclaw/call", "/openclaw/context", "/openclaw/say"].contains(&path);
+    let wait = if waits { "?wait=0" } else { "" };
     for (n, target) in paths.iter().enumerate() {
         for body in bodies(&fields(document, operation)) {
             for kind in &kinds {

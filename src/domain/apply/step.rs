@@ -5,7 +5,7 @@ use crate::domain::call::{Call, Log, Phase};
 use crate::domain::event::{Change, Event, Said};
 use crate::domain::ids::{IntentId, SessionKey};
 use crate::domain::input::{
-    Direction, End, EndReason, Input, InputKind, Recorded, Speaker, Utterance,
+    Context, Direction, End, EndReason, Input, InputKind, Recorded, Speaker, Utterance,
 };
 use crate::domain::phone::{E164, Party};
 use crate::domain::session::{Binding, Claim, Policy, Resolution, Rule, resolve};
@@ -36,6 +36,7 @@ impl Step<'_> {
             InputKind::Recorded(recorded) => self.recorded(recorded),
             InputKind::Sync => self.sync(),
             InputKind::Timer(Timer::Finalize { filled }) => self.finalize(*filled),
+            InputKind::Timer(Timer::Hole { asked_to, known_to }) => self.hole(*asked_to, *known_to),
             InputKind::Timer(Timer::Stale { sequence, gone }) => self.stale(*sequence, *gone),
             InputKind::Audio(mark) => self.applied(self.so_far(), Change::Audio(*mark), None),
             InputKind::Context(context) => self.context(context),
@@ -72,7 +73,7 @@ impl Step<'_> {
             log: Log::Call(call),
         };
         let before = self.call.map(|call| &call.progress);
-        let timers = timers::after(before, &event, &self.policy.times);
+        let timers = timers::after(before, &event, self.input.received_at, &self.policy.times);
         Outcome::Applied {
             event: Box::new(event),
             claim,
@@ -212,12 +213,12 @@ impl Step<'_> {
         }
     }
 
-    fn context(&self, context: &str) -> Outcome {
+    fn context(&self, context: &Context) -> Outcome {
         let call = self.so_far();
         if call.phase == Phase::Ended {
             return Outcome::Late;
         }
-        self.applied(call, Change::Context(context.to_owned()), None)
+        self.applied(call, Change::Context(context.clone()), None)
     }
 
     fn utterance(&self, utterance: &Utterance) -> Outcome {
@@ -235,7 +236,7 @@ impl Step<'_> {
             let Some(transcript) = &self.known.transcript else {
                 return Self::without_transcript();
             };
-            if transcript.was_fetched(&utterance) {
+            if transcript.was_fetched(&utterance, self.input.source_sequence) {
                 return Outcome::Duplicate;
             }
         }
