@@ -23,6 +23,7 @@ const MEASURED: &[&str] = &[
     "/openclaw/call",
     "/openclaw/call/{id}",
     "/openclaw/context",
+    "/openclaw/links",
     "/openclaw/sessions",
     "/openclaw/session/{session}",
 ];
@@ -52,6 +53,12 @@ pub fn routes(ingress: Ingress) -> Router {
             delete(openclaw::end_call).get(openclaw::outcome),
         )
         .route("/openclaw/context", post(openclaw::inject_context))
+        .route(
+            "/openclaw/links",
+            get(openclaw::links)
+                .put(openclaw::link)
+                .delete(openclaw::unlink),
+        )
         .route_layer(only_by(doors.commands));
     let reading = Router::new()
         .route("/openclaw/sessions", get(openclaw::sessions))
