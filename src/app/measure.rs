@@ -6,7 +6,7 @@ use chrono::Utc;
 
 use crate::bus::Bus;
 use crate::bus::canary::State;
-use crate::egress::{Health, VoiceServerState};
+use crate::egress::{Health, Room, VoiceServerState};
 use crate::ingress::{self, committer::Gauge};
 use crate::metrics::Scrape;
 use crate::router;
@@ -129,9 +129,11 @@ pub(super) fn router(scrape: &mut Scrape, counters: &router::Counters) {
     scrape.counter("router_conflicts", help, &[], conflicts);
 }
 
-pub(super) fn egress(scrape: &mut Scrape, health: &Health, in_flight: usize) {
+pub(super) fn egress(scrape: &mut Scrape, health: &Health, room: &Room, in_flight: usize) {
     let help = "Commands that are being carried out";
     scrape.gauge("egress_in_flight", help, &[], in_flight as f64);
+    let help = "How much of the room for records of dials is used, from 0 to 1";
+    scrape.gauge("egress_records_used", help, &[], room.used());
     let now = health.state().as_str();
     for state in [
         VoiceServerState::Unknown,

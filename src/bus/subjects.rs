@@ -106,6 +106,8 @@ pub const SERVICE_EGRESS_CALL: &str = "voice.svc.egress.call";
 pub const SERVICE_EGRESS_INTENT: &str = "voice.svc.egress.intent";
 /// Asks egress for the dials whose outcome is unknown.
 pub const SERVICE_EGRESS_UNRESOLVED: &str = "voice.svc.egress.unresolved";
+/// Asks egress which numbers are linked to which sessions: for those who may command.
+pub const SERVICE_EGRESS_LINKS: &str = "voice.svc.egress.links";
 /// Asks egress to put what the phone-call server's history has of a call into the stream of inputs.
 pub const SERVICE_EGRESS_TRANSCRIPT: &str = "voice.svc.egress.transcript";
 
@@ -248,6 +250,12 @@ pub fn events_of(log_id: &str) -> String {
 #[must_use]
 pub fn transcript_of(call: &CallId) -> String {
     format!("voice.event.{call}.*.transcript.*")
+}
+
+/// `voice.event.<call>.*.context.injected`: what one call was given to know.
+#[must_use]
+pub fn contexts_of(call_id: &str) -> String {
+    format!("voice.event.{call_id}.*.context.injected")
 }
 
 /// `voice.timer.<call>.<name>`: one timer of a call.
