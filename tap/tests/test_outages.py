@@ -82,6 +82,13 @@ def test_an_outbound_call_that_lives_on_without_the_server_is_followed_to_its_en
     bus.check_call(call, "completed", [("user", "Are you there?"), ("agent", "I am.")])
 
 
+def test_the_tap_says_which_voicebus_it_delivers_to(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2")
+    version = subprocess.run([os.environ["VOICEBUS"], "--version"], capture_output=True, text=True).stdout.split()[1]
+    line = f"events go to voicebus {version} at {bus.http}"
+    until(lambda: line in site.server.process.log.read_text(), lambda: site.server.process.log.read_text())
+
+
 def test_a_server_that_is_stopped_delivers_what_it_has_seen(site: Site, bus: Bus) -> None:
     call, socket = site.begin(74)
     socket.push(*turn("Hello?", "Good day."))

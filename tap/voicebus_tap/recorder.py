@@ -15,7 +15,7 @@ from .book import Book
 from .call import Call, Paired, Told
 from .containment import Faults
 from .journal import Journal
-from .observation import CarrierDialled, Intent, Observation, Sight, now
+from .observation import CarrierDialled, Observation, Sight, now
 from .outbox import Outbox
 
 #: How often time is looked at when nothing happens: what is held back for its order comes this much late.
@@ -49,7 +49,7 @@ class Recorder:
         self._write(outcome)
         for intent, number, at in self._journal.abandoned:
             # As if its answer had been lost, which it was.
-            self._sight.put(CarrierDialled(at, {"To": number}, None, b"", Intent(intent, None)))
+            self._sight.put(CarrierDialled(at, {"To": number}, None, b"", intent))
         self._thread.start()
 
     def stop(self, wait_seconds: float) -> None:
