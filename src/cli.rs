@@ -100,6 +100,12 @@ enum Command {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
+    if shows_password(std::env::args()) {
+        return fail(
+            EXIT_USAGE,
+            "--nats-url holds a password, which every user of this machine can read; put the password into VOICEBUS_NATS_PASSWORD, or the whole address into VOICEBUS_NATS_URL",
+        );
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -123,6 +129,20 @@ pub fn main() -> ExitCode {
     // A task that hangs must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
+}
+
+/// Whether the address of NATS has a password in it on the command line. In the environment it may.
+fn shows_password(arguments: impl Iterator<Item = String>) -> bool {
+    let is_secret = |url: &str| crate::bus::without_secrets(url) != url;
+    let mut before = String::new();
+    for argument in arguments {
+        let url = argument.strip_prefix("--nats-url=");
+        if url.is_some_and(is_secret) || (before == "--nats-url" && is_secret(&argument)) {
+            return true;
+        }
+        before = argument;
+    }
+    false
 }
 
 async fn run(command: Command) -> ExitCode {
@@ -192,6 +212,9 @@ where
         return say("the configuration is good");
     }
     telemetry::start(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     finish(go_on(Arc::new(config), stop).await)
 }
 
@@ -280,6 +303,19 @@ mod tests {
             Exit::Fine
         );
         assert!(unless_reader_left(broken(io::ErrorKind::StorageFull)).is_err());
+    }
+
+    #[test]
+    fn a_password_in_an_argument_is_noticed_however_it_is_written() {
+        let shows = |line: &str| shows_password(line.split(' ').map(str::to_owned));
+        assert!(shows(
+            "voicebus tail --nats-url nats://me:secret@h:1 --json"
+        ));
+        assert!(shows(
+            "voicebus router --nats-url=tls://a:1,tls://me:secret@h:1"
+        ));
+        assert!(!shows("voicebus router --nats-url nats://h:1,nats://g:1"));
+        assert!(!shows("voicebus call +1 --message nats://me:secret@h:1"));
     }
 
     #[test]

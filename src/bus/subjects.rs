@@ -83,6 +83,8 @@ pub const SERVER_DESCRIPTION: &str = "$SYS.REQ.SERVER.PING.VARZ";
 pub const SERVICE_CALLS_LIST: &str = "voice.svc.calls.list";
 /// Asks the router for one call.
 pub const SERVICE_CALLS_GET: &str = "voice.svc.calls.get";
+/// Asks the router for the calls with one person.
+pub const SERVICE_CALLERS_GET: &str = "voice.svc.callers.get";
 /// Asks the router for sessions with their calls.
 pub const SERVICE_SESSIONS_LIST: &str = "voice.svc.sessions.list";
 /// Asks the router for one session.
@@ -278,6 +280,12 @@ pub fn events_of_command(intent: &IntentId) -> String {
 #[must_use]
 pub fn partition_consumer(partition: u32) -> String {
     format!("p{partition}")
+}
+
+/// Asks a consumer for a message.
+#[must_use]
+pub fn next_message(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
 }
 
 /// Whether a consumer is one of ours that feed the partitions.

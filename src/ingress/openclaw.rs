@@ -161,7 +161,7 @@ fn not_stored(error: &command::Error) -> Error {
             "invalid_command",
             Chain(error).to_string(),
         ),
-        command::Error::Publish(_) | command::Error::Listen(_) => {
+        command::Error::Publish(_) | command::Error::Listen(_) | command::Error::Read(_) => {
             tracing::warn!(error = %Chain(error), "command not stored");
             Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,

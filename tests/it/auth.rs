@@ -117,7 +117,8 @@ async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn a_door_that_others_can_reach_needs_every_token() {
-    for role in ["up", "ingress"] {
+    // Routers and egresses show their operations there.
+    for role in ["up", "ingress", "router", "egress"] {
         let args = [role, "--check-config", "--listen", "0.0.0.0:8082"];
         let (code, words) = run(&args, &[]).await;
         assert_eq!(code, Some(64), "{words}");
@@ -211,8 +212,9 @@ async fn a_role_may_be_told_its_password_in_the_url() {
     let right = wrong.replace("wrong", password);
     let folder = tempfile::tempdir().unwrap();
     let start = |url: &str| {
-        let args = ["router", "--nats-url", url, "--listen", "127.0.0.1:0"];
-        Process::start("router", folder.path(), args, &[])
+        let url = ("VOICEBUS_NATS_URL".to_owned(), url.to_owned());
+        let args = ["router", "--listen", "127.0.0.1:0"];
+        Process::start("router", folder.path(), args, &[url])
     };
     let mut router = start(&right);
     router.ready().await;

@@ -24,8 +24,8 @@ impl Bus {
             id: Some(id.to_string()),
             ..request.clone()
         };
-        self.submit(Verb::Context, call.as_str(), id, json(&request)?, wait)
-            .await
+        let command = self.store_command(Verb::Context, call.as_str(), id, json(&request)?);
+        self.submit(id, wait, command).await
     }
 
     /// Stores that something is to be said in a call and waits for the outcome.
@@ -45,7 +45,7 @@ impl Bus {
             wait_ms: None,
             ..request.clone()
         };
-        self.submit(Verb::Say, call.as_str(), id, json(&stored)?, wait)
-            .await
+        let command = self.store_command(Verb::Say, call.as_str(), id, json(&stored)?);
+        self.submit(id, wait, command).await
     }
 }

@@ -24,7 +24,7 @@ impl Bus {
             Some(_) => Verb::Link,
             None => Verb::Unlink,
         };
-        self.submit(verb, id.as_str(), id, json(request)?, wait)
-            .await
+        let command = self.store_command(verb, id.as_str(), id, json(request)?);
+        self.submit(id, wait, command).await
     }
 }
