@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -202,4 +203,32 @@ def test_a_disk_that_stands_still_loses_nothing(make_site: MakeSite, bus: Bus) -
     until(lambda: len(bus.said(call)) == 4, "not all words came")
     site.phones[0].hang_up()
     bus.check_call(call, "hangup-user", TALK)
+    site.expected_faults = site.server.status()["faults"]
+
+
+def test_a_full_disk_is_said_once_and_harms_nobody(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2")
+    pid = site.server.process.popen.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    # No file may become longer than this, as if the disk had no room for more.
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (256 * 1024, before[1]))
+    calls, words = [], [pair for r in range(5) for pair in (("user", f"q{r}"), ("agent", f"a{r}"))]
+    while "outbox" not in site.server.status()["faults"]:
+        assert len(calls) < 100, site.server.status()
+        call, socket = site.begin(100 + len(calls))
+        socket.push(*[frame for r in range(5) for frame in turn(f"q{r}", f"a{r}")])
+        site.sip.ended(call)
+        calls.append(call)
+    # The server goes on, and so does what the tap hears.
+    last, socket = site.begin(99)
+    socket.push(*frames())
+    site.sip.ended(last)
+    until(lambda: site.server.status()["faults"]["outbox"] > 2, "it was not tried again")
+    assert site.server.http.get("/health").status_code == 200
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    bus.check_call(last, "completed", TALK)
+    for call in calls:
+        bus.check_call(call, "completed", words)
+    site.server.settled()
+    assert site.server.process.log.read_text().count("the buffer on disk cannot be written") == 1
     site.expected_faults = site.server.status()["faults"]
