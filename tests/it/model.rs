@@ -83,6 +83,7 @@ fn kind() -> impl Strategy<Value = InputKind> {
         3 => (direction, number).prop_map(|(direction, number)| InputKind::Started {
             direction,
             party: Some(Party::read(number)),
+            intent: None,
         }),
         2 => Just(InputKind::Ringing),
         2 => Just(InputKind::Answered),
