@@ -82,10 +82,12 @@ async fn events_come_in_over_tls_within_the_bounds_that_hold_without() {
     .await
     .ok();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    // A head that is too long is refused as it is without TLS.
-    let long = "x".repeat(200 * 1024);
-    let answer = client.get(door.url("/live")).header("x-long", long).send();
-    assert_eq!(answer.await.unwrap().status(), 431);
+    // A head with too many lines is refused as it is without TLS.
+    let mut request = client.get(door.url("/live"));
+    for number in 0..100 {
+        request = request.header(format!("x-{number}"), "x");
+    }
+    assert_eq!(request.send().await.unwrap().status(), 431);
     // Who connects and says nothing is hung up on.
     let mut silent = door.plain().await;
     let mut nothing = Vec::new();
