@@ -2,6 +2,7 @@
 //!
 //! Requests and answers are JSON. A failure comes as `Nats-Service-Error` with a code like HTTP's.
 
+mod callers;
 mod egress;
 
 use std::time::Duration;
@@ -16,9 +17,10 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 pub use async_nats::service::Service;
+pub use callers::{CALLS_DEFAULT, CALLS_MAX, CallerAnswer, CallerCall, CallerQuery, caller};
 pub use egress::{
-    ByCall, EgressStatus, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer, call_presence,
-    egress_status, fill_transcript, intent, unresolved,
+    ByCall, EgressStatus, FillQuery, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer,
+    call_presence, egress_status, fill_transcript, intent, unresolved,
 };
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
@@ -95,6 +97,9 @@ pub struct CallsQuery {
     /// Only calls of this session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// Only calls with this number, in E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
     /// At most so many, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

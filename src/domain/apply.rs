@@ -180,7 +180,8 @@ pub fn reject(
         change,
         log: next,
     };
-    let timers = timers::after(log.map(Log::progress), &event, &policy.times);
+    let before = log.map(Log::progress);
+    let timers = timers::after(before, &event, input.received_at, &policy.times);
     (event, timers)
 }
 

@@ -7,6 +7,7 @@
 //! | timer | armed | when it fires |
 //! |---|---|---|
 //! | `finalize` | when the call ends, and with each utterance after that | the history is asked for what is missing, then the transcript is completed |
+//! | `hole` | when the first of the sender's numbers is missing, then again as long as one is | when the history was not asked about one that is missing, it is asked |
 //! | `stale` | with the first event of the call, then again each time it fires | when nothing has happened since it was armed, the phone-call server is asked whether it has the call |
 
 use chrono::TimeDelta;
@@ -22,6 +23,20 @@ pub const FILLED_AFTER: TimeDelta = TimeDelta::seconds(1);
 /// the phone-call server 5 s, and stores what it fetched at some thousand utterances a second.
 pub const FILL_PATIENCE: TimeDelta = TimeDelta::seconds(20);
 
+/// How long a number of the sender may be missing before the history is asked for what it stood
+/// for. The real emitter displaces events by up to 12 places, which it sends within a second or two.
+const HOLE_PATIENCE: TimeDelta = TimeDelta::seconds(5);
+
+/// The older the call, the longer: by this part of its age. So the history of a call is asked once in
+/// five seconds at most, some fourteen times while its age doubles, and some 150 times in half a day.
+const HOLE_PATIENCE_PART: i32 = 20;
+
+/// How long what is missing from a call of this age may still come by itself.
+#[must_use]
+pub fn hole_patience(age: TimeDelta) -> TimeDelta {
+    (age / HOLE_PATIENCE_PART).max(HOLE_PATIENCE)
+}
+
 /// A timer and what it was armed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
@@ -29,6 +44,14 @@ pub enum Timer {
     Finalize {
         /// Whether the history was asked already.
         filled: bool,
+    },
+    /// Looks whether what is missing of the sender's numbers has come by itself.
+    Hole {
+        /// What is missing up to this number, the history was asked about.
+        asked_to: u64,
+        /// The last number that was known when the timer was armed. What is missing after it has not
+        /// been waited for yet.
+        known_to: u64,
     },
     /// Looks whether the call has gone silent.
     Stale {
@@ -46,6 +69,7 @@ impl Timer {
     pub fn name(self) -> &'static str {
         match self {
             Self::Finalize { .. } => "finalize",
+            Self::Hole { .. } => "hole",
             Self::Stale { .. } => "stale",
         }
     }

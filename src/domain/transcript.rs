@@ -107,12 +107,15 @@ impl Transcript {
 
     /// Whether an utterance that comes live was fetched before: the history may be faster.
     ///
-    /// A history that was asked after the end has all that was said, so a like utterance at about
-    /// its time is this one. Before the end it may be the one before, said again.
+    /// A history that was asked after the end has all that was said, and one that was asked when a
+    /// later number had come has all before that number. So a like utterance at about its time is
+    /// this one. Otherwise it may be the one before, said again.
     #[must_use]
-    pub fn was_fetched(&self, live: &Utterance) -> bool {
+    pub fn was_fetched(&self, live: &Utterance, number: Option<u64>) -> bool {
+        let mut last = None;
         self.spoken.iter().map(|one| &one.said).any(|said| {
-            let tolerance = if said.after_end {
+            last = last.max(said.source_sequence);
+            let tolerance = if said.after_end || number.is_some() && last > number {
                 HISTORY_TOLERANCE
             } else {
                 SAME_TOLERANCE

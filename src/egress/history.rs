@@ -18,7 +18,7 @@ use crate::domain::Timestamp;
 use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::{Input, InputKind, Position, Recorded, Speaker, Utterance};
 use crate::domain::timer::Presence;
-use crate::domain::transcript::like_before;
+use crate::domain::transcript::{HISTORY_TOLERANCE, like_before};
 use crate::error_chain::Chain;
 
 /// Entries taken of one history; hours of speech have some thousand.
@@ -61,10 +61,14 @@ fn listed(answer: &Answer, call: &CallId) -> Presence {
 
 /// Puts every utterance that the history has of a call into the stream of inputs; the router
 /// knows which of them are news. Doing it again is safe.
+///
+/// Of a call that goes on, what was said last is left out: it is on its way, and the router would
+/// be told of it in two ways at once.
 pub(super) async fn fill(
     bus: &Bus,
     server: &VoiceServer,
     call: &CallId,
+    goes_on: bool,
 ) -> Result<Filled, (u16, String)> {
     let answer = server
         .transcript(call)
@@ -73,7 +77,11 @@ pub(super) async fn fill(
     let Some(entries) = entries(&answer)? else {
         return Ok(Filled { entries: 0, new: 0 });
     };
-    let inputs = inputs(call, entries, server.time_zone(), Utc::now());
+    let now = Utc::now();
+    let mut inputs = inputs(call, entries, server.time_zone(), now);
+    if goes_on {
+        inputs.retain(|input| !is_on_its_way(input, now));
+    }
     let mut filled = Filled {
         entries: inputs.len(),
         new: 0,
@@ -82,6 +90,13 @@ pub(super) async fn fill(
         filled.new += usize::from(store(bus, &input).await?);
     }
     Ok(filled)
+}
+
+/// Whether an utterance of a call that goes on may still come by itself.
+fn is_on_its_way(input: &Input, now: Timestamp) -> bool {
+    input
+        .happened_at
+        .is_some_and(|at| now - at <= HISTORY_TOLERANCE)
 }
 
 /// The entries of a history; `None` when the server has none of this call, or none at all.
@@ -280,6 +295,19 @@ mod tests {
         assert_eq!(first, read(now + chrono::TimeDelta::days(1)));
         let ids: std::collections::BTreeSet<_> = first.iter().map(|(id, _)| id).collect();
         assert_eq!(ids.len(), 4);
+    }
+
+    #[test]
+    fn what_was_said_a_moment_ago_is_on_its_way() {
+        let entries = vec![
+            entry(Some("2026-11-22T12:00:00"), "a while ago"),
+            entry(Some("2026-11-22T12:00:03"), "just now"),
+            entry(None, "some time"),
+        ];
+        let now = time("2026-11-22T12:00:08", Tz::UTC).unwrap();
+        let inputs = inputs(&call(), entries, Tz::UTC, now);
+        let on_its_way: Vec<bool> = inputs.iter().map(|one| is_on_its_way(one, now)).collect();
+        assert_eq!(on_its_way, [false, true, false]);
     }
 
     #[test]

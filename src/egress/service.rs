@@ -11,8 +11,8 @@ use super::{Egress, Health, VoiceServer, history};
 use crate::bus::command::Error as CommandError;
 use crate::bus::envelope::{DialRequest, HangupRequest, SayRequest};
 use crate::bus::service::{
-    Answer, ByCall, ById, EgressStatus, IntentAnswer, PresenceAnswer, Service, UnresolvedAnswer,
-    answer, endpoint, json, offer,
+    Answer, ByCall, ById, EgressStatus, FillQuery, IntentAnswer, PresenceAnswer, Service,
+    UnresolvedAnswer, answer, endpoint, json, offer,
 };
 use crate::bus::{Bus, subjects};
 use crate::domain::ids::{AgentId, CallId, IntentId};
@@ -225,8 +225,9 @@ async fn offer_reads(
         answer(transcript, CONCURRENCY_OF_READS, &stop, |request| {
             let (bus, voice_server) = (bus.clone(), voice_server.clone());
             async move {
-                let call = by_call(&request)?;
-                json(&history::fill(&bus, &voice_server, &call).await?)
+                let query: FillQuery = query(&request)?;
+                let call = call_id(&query.call)?;
+                json(&history::fill(&bus, &voice_server, &call, query.goes_on).await?)
             }
         })
         .await;
@@ -236,9 +237,17 @@ async fn offer_reads(
 }
 
 fn by_call(request: &Bytes) -> Result<CallId, (u16, String)> {
-    let query: ByCall = serde_json::from_slice(request)
-        .map_err(|error| (400, format!("the request cannot be read: {error}")))?;
-    CallId::parse(&query.call).map_err(|error| (400, error.to_string()))
+    let query: ByCall = query(request)?;
+    call_id(&query.call)
+}
+
+fn query<T: serde::de::DeserializeOwned>(request: &Bytes) -> Result<T, (u16, String)> {
+    serde_json::from_slice(request)
+        .map_err(|error| (400, format!("the request cannot be read: {error}")))
+}
+
+fn call_id(text: &str) -> Result<CallId, (u16, String)> {
+    CallId::parse(text).map_err(|error| (400, error.to_string()))
 }
 
 #[derive(Clone)]

@@ -83,7 +83,7 @@ async fn ask(bus: &Bus, call: CallId, question: Question) {
             presence.tell(sequence)
         }
         Question::History { completes } => {
-            match fill_transcript(bus.connection(), &call, ANSWER_TIMEOUT).await {
+            match fill_transcript(bus.connection(), &call, !completes, ANSWER_TIMEOUT).await {
                 Ok(filled) => {
                     debug!(call.id = %call, entries = filled.entries, new = filled.new, "history asked");
                 }

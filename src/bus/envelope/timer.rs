@@ -25,6 +25,10 @@ enum Wire {
     Finalize {
         filled: bool,
     },
+    Hole {
+        asked_to: u64,
+        known_to: u64,
+    },
     Stale {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sequence: Option<u64>,
@@ -39,6 +43,7 @@ enum Wire {
 pub fn encode_timer(timer: Timer) -> Result<Bytes, Error> {
     let timer = match timer {
         Timer::Finalize { filled } => Wire::Finalize { filled },
+        Timer::Hole { asked_to, known_to } => Wire::Hole { asked_to, known_to },
         Timer::Stale { sequence, gone } => Wire::Stale { sequence, gone },
     };
     to_bytes(
@@ -72,6 +77,7 @@ pub fn decode_timer(
     }
     let timer = match envelope.timer {
         Wire::Finalize { filled } => Timer::Finalize { filled },
+        Wire::Hole { asked_to, known_to } => Timer::Hole { asked_to, known_to },
         Wire::Stale { sequence, gone } => Timer::Stale { sequence, gone },
     };
     let id = format!("ev_timer-{}-{}", position.epoch, position.sequence);
@@ -99,6 +105,10 @@ mod tests {
         let at = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         for timer in [
             Timer::Finalize { filled: true },
+            Timer::Hole {
+                asked_to: 7,
+                known_to: 9,
+            },
             Timer::Stale {
                 sequence: None,
                 gone: false,

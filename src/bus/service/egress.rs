@@ -121,6 +121,17 @@ pub struct ByCall {
     pub call: String,
 }
 
+/// Names a call whose history is wanted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FillQuery {
+    /// Its id.
+    pub call: String,
+    /// Whether it goes on: what was said in the last seconds is then on its way, and left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
+}
+
 /// Whether the phone-call server has a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PresenceAnswer {
@@ -131,7 +142,7 @@ pub struct PresenceAnswer {
 /// What the phone-call server's history has of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filled {
-    /// Utterances in the history; all of them are inputs by the time of the answer.
+    /// Utterances that the history was asked for; all are inputs by the time of the answer.
     pub entries: usize,
     /// Those that had not been put into the stream of inputs lately.
     pub new: usize,
@@ -196,17 +207,20 @@ pub async fn call_presence(
     Ok(Presence::read(&answer.presence))
 }
 
-/// Asks egress to put what the history has of a call into the stream of inputs.
+/// Asks egress to put what the history has of a call into the stream of inputs; of a call that
+/// goes on, without the last seconds.
 ///
 /// # Errors
 /// See [`enum@Error`].
 pub async fn fill_transcript(
     bus: &Connection,
     call: &CallId,
+    goes_on: bool,
     timeout: Duration,
 ) -> Result<Filled, Error> {
-    let query = ByCall {
+    let query = FillQuery {
         call: call.to_string(),
+        goes_on,
     };
     ask(
         bus,

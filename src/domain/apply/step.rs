@@ -36,6 +36,7 @@ impl Step<'_> {
             InputKind::Recorded(recorded) => self.recorded(recorded),
             InputKind::Sync => self.sync(),
             InputKind::Timer(Timer::Finalize { filled }) => self.finalize(*filled),
+            InputKind::Timer(Timer::Hole { asked_to, known_to }) => self.hole(*asked_to, *known_to),
             InputKind::Timer(Timer::Stale { sequence, gone }) => self.stale(*sequence, *gone),
             InputKind::Audio(mark) => self.applied(self.so_far(), Change::Audio(*mark), None),
             InputKind::Context(context) => self.context(context),
@@ -72,7 +73,7 @@ impl Step<'_> {
             log: Log::Call(call),
         };
         let before = self.call.map(|call| &call.progress);
-        let timers = timers::after(before, &event, &self.policy.times);
+        let timers = timers::after(before, &event, self.input.received_at, &self.policy.times);
         Outcome::Applied {
             event: Box::new(event),
             claim,
@@ -235,7 +236,7 @@ impl Step<'_> {
             let Some(transcript) = &self.known.transcript else {
                 return Self::without_transcript();
             };
-            if transcript.was_fetched(&utterance) {
+            if transcript.was_fetched(&utterance, self.input.source_sequence) {
                 return Outcome::Duplicate;
             }
         }

@@ -1,6 +1,7 @@
 //! Small stories about calls.
 
 mod commands;
+mod holes;
 mod waiting;
 
 use super::*;

@@ -1,16 +1,26 @@
 //! What a call waits for: which timers an event needs, and what they do when they fire.
 
+use chrono::TimeDelta;
+
 use super::Outcome;
 use super::step::Step;
+use crate::domain::Timestamp;
 use crate::domain::call::{Call, Completed, Log, Phase, Progress};
 use crate::domain::event::{Change, Event};
 use crate::domain::input::{End, EndReason};
-use crate::domain::timer::{Arm, FILL_PATIENCE, FILLED_AFTER, Question, Timer, Times};
+use crate::domain::timer::{
+    Arm, FILL_PATIENCE, FILLED_AFTER, Question, Timer, Times, hole_patience,
+};
 use crate::domain::transcript::Transcript;
 
 /// The timers that must be armed before an event is published. `before` is how far its log had
-/// come.
-pub(super) fn after(before: Option<&Progress>, event: &Event, times: &Times) -> Vec<Arm> {
+/// come, `now` when its input was taken.
+pub(super) fn after(
+    before: Option<&Progress>,
+    event: &Event,
+    now: Timestamp,
+    times: &Times,
+) -> Vec<Arm> {
     let Log::Call(call) = &event.log else {
         return Vec::new();
     };
@@ -36,13 +46,34 @@ pub(super) fn after(before: Option<&Progress>, event: &Event, times: &Times) -> 
             vec![finalize(call, said.backfilled, after)]
         }
         _ if call.phase == Phase::Ended => Vec::new(),
-        // What could not be used may be the timer that was to be armed again.
-        Change::Error { .. } => vec![stale(call, times.stale_after)],
-        // Timers live in the stream of inputs: one that was made anew has none.
-        _ if before.is_none_or(|before| before.position.epoch != call.progress.position.epoch) => {
-            vec![stale(call, times.stale_after)]
+        change => {
+            // Timers live in the stream of inputs: one that was made anew has none. And what could
+            // not be used may be the timer that was to be armed again.
+            let none_is_armed = matches!(change, Change::Error { .. })
+                || before
+                    .is_none_or(|before| before.position.epoch != call.progress.position.epoch);
+            // Armed with the first that is missing and not with each, it is not put off for ever.
+            let begins_to_miss = call.progress.numbers.has_holes()
+                && (none_is_armed || !before.is_some_and(|before| before.numbers.has_holes()));
+            let stale = none_is_armed.then(|| stale(call, times.stale_after));
+            let hole = begins_to_miss.then(|| hole(call, 0, now));
+            [stale, hole].into_iter().flatten().collect()
         }
-        _ => Vec::new(),
+    }
+}
+
+fn hole(call: &Call, asked_to: u64, now: Timestamp) -> Arm {
+    let age = call
+        .progress
+        .since
+        .map_or(TimeDelta::zero(), |since| now - since);
+    Arm {
+        call: call.id.clone(),
+        timer: Timer::Hole {
+            asked_to,
+            known_to: call.progress.numbers.last(),
+        },
+        after: hole_patience(age),
     }
 }
 
@@ -95,6 +126,27 @@ impl Step<'_> {
             utterances: call.utterances,
         });
         self.applied(call, Change::Completed(Box::new(conversation)), None)
+    }
+
+    /// Asks the history for what has been waited for and did not come by itself; about each number
+    /// that is missing once. After the end it is asked anyway.
+    pub(super) fn hole(&self, asked_to: u64, known_to: u64) -> Outcome {
+        let Some(call) = self.call.filter(|call| call.phase != Phase::Ended) else {
+            return Outcome::Late;
+        };
+        let numbers = &call.progress.numbers;
+        if !numbers.has_holes() {
+            return Outcome::Late;
+        }
+        let (asked_to, ask) = if numbers.has_hole_between(asked_to, known_to) {
+            (known_to, Some(Question::History { completes: false }))
+        } else {
+            (asked_to, None)
+        };
+        Outcome::Waiting {
+            timers: vec![hole(call, asked_to, self.input.received_at)],
+            ask,
+        }
     }
 
     /// A call that went silent is over when the phone-call server does not have it, or when it is

@@ -46,6 +46,26 @@ impl Numbers {
             .map(|((_, last), (first, _))| (last + 1, first - 1))
     }
 
+    /// Whether anything is missing.
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// Whether a number is missing that lies between these two.
+    #[must_use]
+    pub fn has_hole_between(&self, after: u64, before: u64) -> bool {
+        self.holes().any(|(first, last)| {
+            first.max(after.saturating_add(1)) <= last.min(before.saturating_sub(1))
+        })
+    }
+
+    /// The greatest of them, or 0.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.0.last().map_or(0, |(_, last)| *last)
+    }
+
     /// The ranges, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().copied()
@@ -87,6 +107,11 @@ mod tests {
         assert_eq!(holes(&[3, 1, 2]), []);
         assert_eq!(holes(&[1, 5, 9, 8, 5]), [(2, 4), (6, 7)]);
         assert_eq!(holes(&[u64::MAX, 0]), [(1, u64::MAX - 1)]);
+        let some = numbers([1, 5, 9, 10]);
+        assert!(some.has_hole_between(0, 3) && some.has_hole_between(7, 9));
+        assert!(!some.has_hole_between(4, 6) && !some.has_hole_between(8, 10));
+        assert!(some.has_holes() && !numbers([4]).has_holes());
+        assert_eq!((some.last(), Numbers::default().last()), (10, 0));
     }
 
     #[test]

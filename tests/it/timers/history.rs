@@ -130,3 +130,69 @@ async fn a_server_without_a_history_holds_up_nothing() {
     assert_eq!(world.completed("rtc_1").await, (1, vec!["hello".into()]));
     assert_eq!(backfilled(&world, "rtc_1").await, [""; 0]);
 }
+
+impl World {
+    /// Sends an entry of the history as a sender does that numbers what it sends.
+    async fn send_numbered(&self, call: &str, number: usize, entry: &Value) {
+        let timestamp = entry["timestamp"].as_str().unwrap();
+        let event = json!({
+            "specversion": "1.0",
+            "id": format!("{call}-{number}"),
+            "source": "test",
+            "type": "transcript.updated",
+            "subject": call,
+            "time": format!("{timestamp}Z"),
+            "sequence": number.to_string(),
+            "data": { "speaker": entry["speaker"], "text": entry["content"] },
+        });
+        let answer = reqwest::Client::new()
+            .post(format!("{}/v1/events", self.http))
+            .header("content-type", "application/cloudevents+json")
+            .body(event.to_string())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_hole_in_the_senders_numbers_is_filled_in_while_the_call_goes_on() {
+    let server = stand_in(Version::V2).await;
+    let world = World::start(Roles::All, TIMES, &server.url()).await;
+    let (call, history) = remembered(&server).await;
+    let missing = 2;
+    for (index, entry) in history.iter().enumerate() {
+        if index != missing {
+            world.send_numbered(&call, index + 1, entry).await;
+        }
+    }
+    let filled = eventually("what was missing", async || {
+        let filled = backfilled(&world, &call).await;
+        (!filled.is_empty()).then_some(filled)
+    })
+    .await;
+    assert_eq!(filled, [text(&history[missing])]);
+
+    // It was only late.
+    world
+        .send_numbered(&call, missing + 1, &history[missing])
+        .await;
+    let mut last = history[0].clone();
+    last["content"] = json!("goodbye");
+    world.send_numbered(&call, history.len() + 1, &last).await;
+    let said = eventually("the last word", async || {
+        let events = world.events(&call).await;
+        let said = events
+            .iter()
+            .filter_map(|event| event.data.transcript.as_ref());
+        let said: Vec<String> = said.map(|said| said.text.clone()).collect();
+        said.iter().any(|text| text == "goodbye").then_some(said)
+    })
+    .await;
+    let mut expected: Vec<String> = history.iter().map(text).collect();
+    let late = expected.remove(missing);
+    expected.extend([late, "goodbye".to_owned()]);
+    assert_eq!(said, expected);
+    assert_eq!(world.count(&call, "state.ended").await, 0);
+}
