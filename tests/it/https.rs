@@ -64,6 +64,11 @@ async fn events_come_in_over_tls_within_the_bounds_that_hold_without() {
     door.up.settled().await;
     assert_eq!(door.up.observer.inputs().await, 1);
 
+    let (_, words) = door.up.tool(&["doctor"]).await;
+    assert!(words.contains("ready at https://127.0.0.1:"), "{words}");
+    let (code, words) = door.up.tool(&["doctor", "--ready", &door.url("")]).await;
+    assert_eq!(code, 0, "{words}");
+
     // Whoever does not know who signed the certificate stays away.
     let others = Authority::new(door.dir.path(), "others");
     let refused = trusting(&others).get(door.url("/live")).send().await;
