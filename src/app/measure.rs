@@ -63,6 +63,11 @@ pub(super) fn ingress(scrape: &mut Scrape, counters: &ingress::Counters, gauge: 
         &counters.unverified,
     );
     count(
+        "ingress_signatures_stale",
+        "Of these, requests that were signed with a key of ours at another time: a clock is wrong",
+        &counters.stale,
+    );
+    count(
         "ingress_events_drained",
         "Events that went from the spool to NATS",
         &counters.drained,
@@ -119,6 +124,7 @@ pub(super) fn router(scrape: &mut Scrape, counters: &router::Counters) {
         ("late", &counters.late),
         ("waiting", &counters.waiting),
         ("dead-letter", &counters.dead_letters),
+        ("put-off", &counters.put_off),
     ] {
         let help = "Inputs by what came of them";
         let count = counter.load(Ordering::Relaxed);

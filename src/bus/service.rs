@@ -28,6 +28,9 @@ use super::{Bus, subjects};
 use crate::domain::Timestamp;
 use crate::domain::ids::IntentId;
 
+/// Most calls in one answer.
+pub const CALLS_PER_ANSWER_MAX: usize = 1_000;
+
 /// How long a question to a service may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `voice.in.<p>.<call>.<type>` | VOICE_IN | an accepted event, as it came |
 //! | `voice.timer.<call>.<name>` | VOICE_IN | a timer; fires as `voice.in.<p>.<call>.timer` |
+//! | `voice.timer.put-off.<digest>` | VOICE_IN | an input that waits; comes again on its own subject |
 //! | `voicebus.commit.<call>.<session>.<kind>.<action>` | VOICE_EVENT | how the router commits; stored and republished as the next |
 //! | `voice.event.<call>.<session>.<kind>.<action>` | VOICE_EVENT | what happened: the public feed |
 //! | `voice.cmd.<verb>.<key>` | VOICE_CMD | what is asked |
@@ -294,6 +295,12 @@ pub fn partition_consumer(partition: u32) -> String {
 #[must_use]
 pub fn next_message(stream: &str, consumer: &str) -> String {
     format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+}
+
+/// Where an input waits that was put off; `digest` stands for it.
+#[must_use]
+pub fn put_off(digest: &str) -> String {
+    format!("voice.timer.put-off.{digest}")
 }
 
 /// Whether a consumer is one of ours that feed the partitions.

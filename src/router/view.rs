@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use crate::bus::envelope::{CommandSnapshot, EventEnvelope, command};
 use crate::bus::feed::{Feed, Start, Step};
 use crate::bus::service::{
-    CALLS_DEFAULT, CALLS_MAX, CallView, CallerAnswer, CallsAnswer, CallsQuery, SessionView,
+    CALLS_DEFAULT, CALLS_MAX, CALLS_PER_ANSWER_MAX, CallView, CallerAnswer, CallsAnswer,
+    CallsQuery, SessionView,
 };
 use crate::bus::{Bus, subjects};
 use crate::domain::command::{Status, Verb};
@@ -26,8 +27,6 @@ use super::history;
 const ENDED_CALLS_MAX: usize = 10_000;
 /// Commands kept.
 const COMMANDS_MAX: usize = 10_000;
-/// Calls in one answer at most: some 600 bytes each, well below what one message may hold.
-const CALLS_PER_ANSWER_MAX: usize = 1_000;
 /// Longest context that is kept of one call, in bytes of JSON: what one command may give.
 const CONTEXT_LENGTH_MAX: usize = command::CONTEXT_LENGTH_MAX;
 /// Bytes of contexts in one answer at most, so that it stays below what one message may hold.

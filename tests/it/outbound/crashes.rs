@@ -375,7 +375,7 @@ async fn a_record_whose_acknowledgement_is_lost_is_cleared_up_before_anything_le
     nats.stop_forwarding();
     egress.signal(Signal::CONT);
     within("the write to be given up", async {
-        while !egress.log().contains("command not done yet") {
+        while !egress.log().contains("message not done yet") {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
