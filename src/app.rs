@@ -281,6 +281,10 @@ impl App {
         let address: SocketAddr = listener.address();
         let stop = self.tasks.stop_token();
         info!(%address, "{name} listens");
+        if let Some(tls) = listener.tls() {
+            let task = tls.watch(stop.clone());
+            self.tasks.critical(format!("{name} certificate"), task);
+        }
         self.tasks.critical(name, listener.serve(routes, stop));
     }
 

@@ -17,6 +17,7 @@ pub mod hangup;
 pub mod link;
 pub mod paint;
 pub mod replay;
+pub mod say;
 pub mod tail;
 pub mod target;
 
@@ -78,6 +79,8 @@ enum Command {
     Hangup(hangup::Args),
     /// Give a call something to know
     Context(context::Args),
+    /// Have the assistant say something in a call
+    Say(say::Args),
     /// Put the calls of a number into a session
     Link(link::Args),
     /// Leave the calls of a number to the configured rules again
@@ -97,6 +100,12 @@ enum Command {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
+    if shows_password(std::env::args()) {
+        return fail(
+            EXIT_USAGE,
+            "--nats-url holds a password, which every user of this machine can read; put the password into VOICEBUS_NATS_PASSWORD, or the whole address into VOICEBUS_NATS_URL",
+        );
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -122,6 +131,20 @@ pub fn main() -> ExitCode {
     code
 }
 
+/// Whether the address of NATS has a password in it on the command line. In the environment it may.
+fn shows_password(arguments: impl Iterator<Item = String>) -> bool {
+    let is_secret = |url: &str| crate::bus::without_secrets(url) != url;
+    let mut before = String::new();
+    for argument in arguments {
+        let url = argument.strip_prefix("--nats-url=");
+        if url.is_some_and(is_secret) || (before == "--nats-url" && is_secret(&argument)) {
+            return true;
+        }
+        before = argument;
+    }
+    false
+}
+
 async fn run(command: Command) -> ExitCode {
     match command {
         Command::Up(overrides) => role(&overrides, up::run).await,
@@ -140,6 +163,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Call(args) => tool(call::run(args, &mut io::stdout())).await,
         Command::Hangup(args) => tool(hangup::run(args, &mut io::stdout())).await,
         Command::Context(args) => tool(context::run(args, &mut io::stdout())).await,
+        Command::Say(args) => tool(say::run(args, &mut io::stdout())).await,
         Command::Link(args) => tool(link::run(args, &mut io::stdout())).await,
         Command::Unlink(args) => tool(link::run_unlink(args, &mut io::stdout())).await,
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
@@ -188,6 +212,9 @@ where
         return say("the configuration is good");
     }
     telemetry::start(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     finish(go_on(Arc::new(config), stop).await)
 }
 
@@ -276,6 +303,19 @@ mod tests {
             Exit::Fine
         );
         assert!(unless_reader_left(broken(io::ErrorKind::StorageFull)).is_err());
+    }
+
+    #[test]
+    fn a_password_in_an_argument_is_noticed_however_it_is_written() {
+        let shows = |line: &str| shows_password(line.split(' ').map(str::to_owned));
+        assert!(shows(
+            "voicebus tail --nats-url nats://me:secret@h:1 --json"
+        ));
+        assert!(shows(
+            "voicebus router --nats-url=tls://a:1,tls://me:secret@h:1"
+        ));
+        assert!(!shows("voicebus router --nats-url nats://h:1,nats://g:1"));
+        assert!(!shows("voicebus call +1 --message nats://me:secret@h:1"));
     }
 
     #[test]

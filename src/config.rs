@@ -2,13 +2,17 @@
 //! mistakes reported together.
 
 mod calls;
+mod certificate;
 mod dialling;
 mod doors;
 mod duration;
 mod file;
 mod mistakes;
+mod nats;
 mod overrides;
+mod retention;
 mod secret;
+mod wanted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,16 +21,22 @@ use chrono_tz::Tz;
 
 use crate::bus;
 use crate::bus::durability::Wanted as Durability;
+use crate::bus::streams::Retention;
 use crate::domain::guard::Rules;
 use crate::domain::ids::{AGENT_LENGTH_MAX, AgentId};
 use crate::domain::phone::E164;
 use crate::domain::session::{Policy, Scope};
+use crate::http::tls;
 use crate::ingress::committer::Grouping;
 use crate::ingress::door::Doors;
 use crate::ingress::spool;
 
 use file::Sections;
+use nats::Nats;
+pub use nats::NatsArgs;
 pub use overrides::Overrides;
+pub(crate) use secret::exposed;
+use wanted::Wanted;
 
 pub use mistakes::Mistakes;
 
@@ -36,17 +46,15 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 /// What the configuration comes to.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where NATS is; `None` lets `up` start one.
-    pub nats_url: Option<String>,
-    nats_user: Option<String>,
-    nats_password: Option<secret::Secret>,
-    nats_credentials: Option<PathBuf>,
+    nats: Nats,
     /// Whether NATS must flush before it acknowledges.
     pub durability: Durability,
     /// Where HTTP is served.
     pub listen: SocketAddr,
     /// Whether the address was asked for, rather than the default.
     pub listen_is_given: bool,
+    /// Our certificate there, if HTTPS is spoken.
+    pub tls: Option<tls::Files>,
     /// Who may come in.
     pub doors: Doors,
     /// The zone of times that come without one.
@@ -71,8 +79,11 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the nats-server of `up` listens.
     pub nats_listen: SocketAddr,
+    /// How long streams keep what they hold, where somebody decided.
+    pub retention: Retention,
     /// How to log.
     pub log: Log,
+    warnings: Vec<String>,
 }
 
 /// Where accepted events are kept while NATS is away.
@@ -136,15 +147,14 @@ impl Config {
             let from_file = sections.take(section, key);
             over.clone().or(from_file)
         };
-        let nats_url = setting("nats", "url", &overrides.nats_url);
-        let nats_user = setting("nats", "user", &overrides.nats_user);
-        let creds = overrides
-            .creds
-            .as_ref()
-            .map(|path| path.display().to_string());
-        let nats_credentials = setting("nats", "credentials", &creds).map(PathBuf::from);
+        let nats = Nats::take(&mut setting, overrides);
         let durability = setting("nats", "durability", &overrides.durability);
         let listen = setting("http", "listen", &overrides.listen);
+        let tls =
+            [("cert", &overrides.http_cert), ("key", &overrides.http_key)].map(|(key, over)| {
+                let over = over.as_ref().map(|path| path.display().to_string());
+                setting("http", key, &over).map(PathBuf::from)
+            });
         let doors = doors::Texts::take(&mut setting, overrides);
         let time_zone = setting("events", "time_zone", &overrides.time_zone);
         let dir = overrides
@@ -161,6 +171,7 @@ impl Config {
         let dialling = dialling::Texts::take(&overrides.dialling, |key, over| {
             setting("dialling", key, over)
         });
+        let retention = retention::Texts::take(|key| setting("retention", key, &None));
         let voice_server = setting("voice_server", "url", &overrides.voice_server);
         let own_numbers = setting("voice_server", "own_numbers", &overrides.own_numbers);
         let dir = overrides
@@ -182,16 +193,19 @@ impl Config {
             overrides.listen.is_some() || file.is_some_and(|text| text.contains("listen"));
         sections.refuse_unknown(&mut mistakes);
 
+        let mut warnings = Vec::new();
         let mut secrets = secret::Reader {
             env: &env,
             mistakes: &mut mistakes,
+            warnings: &mut warnings,
         };
-        let nats_password = secrets.one("VOICEBUS_NATS_PASSWORD");
+        let nats_password = Nats::password(&mut secrets);
         let tap_token = secrets.one("VOICEBUS_TAP_TOKEN");
         let of_doors = doors::Secrets::read(&mut secrets);
 
         let mut wanted = Wanted {
             mistakes: &mut mistakes,
+            warnings: &mut warnings,
         };
         let durability = wanted.parsed(
             "nats.durability",
@@ -236,6 +250,8 @@ impl Config {
                 _ => None,
             },
         );
+        let tls = wanted.tls(tls);
+        let retention = retention.read(&mut wanted);
         let times = times.read(&mut wanted);
         let dialling = dialling.read(&mut wanted);
         let voice_server = wanted.parsed(
@@ -272,20 +288,7 @@ impl Config {
         let data_dir = wanted.parsed("up.data_dir", data_dir, "a folder", |text| {
             (!text.is_empty()).then(|| PathBuf::from(text))
         });
-        if nats_url.as_deref().is_some_and(|url| url.trim().is_empty()) {
-            wanted.mistakes.push(
-                "nats.url is empty; name a server, or leave it out and let `up` start one"
-                    .to_owned(),
-            );
-        }
-        if let Some(path) = &nats_credentials
-            && let Err(error) = std::fs::File::open(path)
-        {
-            wanted.mistakes.push(format!(
-                "nats.credentials names {}, which cannot be read: {error}",
-                path.display()
-            ));
-        }
+        let nats = Nats::read(nats, nats_password, &mut wanted);
         let doors = doors.read(of_doors, listen, &mut wanted);
         if nats_listen.is_some_and(|address| !address.ip().is_loopback()) {
             wanted.mistakes.push(
@@ -329,13 +332,11 @@ impl Config {
                 Some(filter),
                 Some(data_dir),
             ) if mistakes.is_empty() => Ok(Self {
-                nats_url,
-                nats_user,
-                nats_password,
-                nats_credentials,
+                nats,
                 durability,
                 listen,
                 listen_is_given,
+                tls,
                 doors,
                 time_zone,
                 spool_dir,
@@ -356,7 +357,9 @@ impl Config {
                 dialling_dir,
                 data_dir,
                 nats_listen,
+                retention,
                 log: Log { filter, json },
+                warnings,
             }),
             _ => Err(Mistakes(mistakes)),
         }
@@ -387,85 +390,23 @@ impl Config {
         self.tap_token.as_ref().map(secret::Secret::reveal)
     }
 
+    /// Whether somebody else's NATS was named, so that `up` starts none.
+    #[must_use]
+    pub fn has_nats(&self) -> bool {
+        self.nats.url.is_some()
+    }
+
+    /// What is not as it should be, though one can work with it.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// How a role connects to NATS.
     #[must_use]
     pub fn nats(&self, role: &'static str) -> bus::Settings {
-        let url = self
-            .nats_url
-            .clone()
-            .unwrap_or_else(|| format!("nats://{}", self.nats_listen));
-        let auth = match (&self.nats_credentials, &self.nats_password) {
-            (Some(path), _) => bus::Auth::Credentials(path.clone()),
-            (None, Some(password)) => bus::Auth::Password {
-                user: self.nats_user.clone().unwrap_or_else(|| role.to_owned()),
-                password: password.reveal().to_owned(),
-            },
-            (None, None) => bus::Auth::None,
-        };
-        bus::Settings { url, auth, role }
-    }
-}
-
-/// Turns texts into values and collects what cannot be one.
-struct Wanted<'a> {
-    mistakes: &'a mut Vec<String>,
-}
-
-impl Wanted<'_> {
-    fn parsed<T>(
-        &mut self,
-        name: &str,
-        text: Option<String>,
-        wanted: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<T> {
-        let text = text.unwrap_or_default();
-        let value = parse(&text);
-        if value.is_none() {
-            self.mistakes
-                .push(format!("{name} is `{text}`, but must be {wanted}"));
-        }
-        value
-    }
-
-    fn spool(
-        &mut self,
-        dir: Option<String>,
-        mib_max: Option<String>,
-        events_max: Option<String>,
-    ) -> Option<(SpoolDir, spool::Bounds)> {
-        let number = |text: &str| text.parse().ok().filter(|number: &u64| *number > 0);
-        let mib_max = self.parsed(
-            "events.spool_size_max_mib",
-            mib_max,
-            "a number from 1 on",
-            |text| number(text)?.checked_mul(1024 * 1024),
-        );
-        let events_max = self.parsed(
-            "events.spool_events_max",
-            events_max,
-            "a number from 1 on",
-            number,
-        );
-        let dir = match dir {
-            None => SpoolDir::Unsaid,
-            Some(dir) if dir.is_empty() => SpoolDir::Off,
-            Some(dir) => SpoolDir::At(PathBuf::from(dir)),
-        };
-        let bounds = spool::Bounds {
-            bytes_max: mib_max?,
-            events_max: events_max?,
-        };
-        Some((dir, bounds))
-    }
-
-    fn address(&mut self, name: &str, text: Option<String>) -> Option<SocketAddr> {
-        self.parsed(
-            name,
-            text,
-            "an address and a port like 127.0.0.1:8082",
-            |text| text.replacen("localhost:", "127.0.0.1:", 1).parse().ok(),
-        )
+        self.nats
+            .settings(role, format!("nats://{}", self.nats_listen))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod error_chain;
 pub mod http;
 pub mod ingress;
 pub mod metrics;
+pub mod pem;
 pub mod router;
 pub mod simulate;
 pub mod supervise;

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
 use crate::bus::server::{Places, Server, ServerConfig, User, locate};
-use crate::bus::{self, Auth, Bus, inspect, streams, subjects};
+use crate::bus::{self, Auth, Bus, Tls, inspect, streams, subjects};
 use crate::config::{Config, Overrides};
 use crate::http::rate::Limits;
 use crate::http::serve::Listener;
@@ -83,6 +83,7 @@ impl Site {
                 user: user.name().to_owned(),
                 password: self.password(user).to_owned(),
             },
+            tls: Tls::default(),
             role: user.name(),
         }
     }

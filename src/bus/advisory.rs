@@ -182,6 +182,7 @@ async fn fetch(
         headers: message.headers,
         payload: message.payload,
         stream_sequence: sequence,
+        epoch: bus.epoch(),
         attempt: advisory.deliveries,
         stored_at,
     }))

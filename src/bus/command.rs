@@ -3,6 +3,8 @@
 //! HTTP, the micro services and the command line all come through here, so that a command means
 //! the same everywhere. A caller that stops waiting loses nothing: the outcome is an event.
 
+mod conversation;
+mod first;
 mod session;
 
 use std::time::Duration;
@@ -36,6 +38,9 @@ pub enum Error {
     /// The bus does not let us listen for the outcome; nothing was stored.
     #[error("cannot listen for the outcome: {0}")]
     Listen(String),
+    /// Another command has this id, and it cannot be said which; nothing was stored.
+    #[error("the command that has this id already cannot be read: {0}")]
+    Read(String),
 }
 
 impl Bus {
@@ -54,23 +59,15 @@ impl Bus {
             wait_ms: None,
             ..request.clone()
         };
-        let payload = json(&stored)?;
         if let Some(outcome) = self.told_of_dial(intent, &stored).await? {
             return Ok(outcome);
         }
-        let fingerprint = stored.fingerprint();
-        let outcome = self
-            .submit(Verb::Dial, intent.as_str(), intent, payload, wait)
-            .await?;
-        // Two that were asked for at the same time: the stream took one of them.
-        if self.is_another(intent, &fingerprint).await {
-            return Err(Error::Conflict);
-        }
-        Ok(outcome)
+        let command = self.store_first(intent, &stored);
+        self.submit(intent, wait, command).await
     }
 
-    /// What became of a dial that was asked for before, once there is an answer. The stream knows a
-    /// command again for some minutes only; egress has its record for months.
+    /// What became of a dial that was asked for before, once there is an answer. Egress has its
+    /// record for months; what it has not taken yet is in the stream.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the id is that of another dial.
@@ -79,10 +76,15 @@ impl Bus {
         intent: &IntentId,
         request: &DialRequest,
     ) -> Result<Option<Outcome>, Error> {
-        let Ok(Some(known)) = service::intent(self.connection(), intent).await else {
-            return Ok(None);
+        let record = service::intent(self.connection(), intent).await;
+        let Ok(Some(record)) = record else {
+            let first = self.first_fingerprint(intent).await.ok().flatten();
+            return match first {
+                Some(first) if first != request.fingerprint() => Err(Error::Conflict),
+                _ => Ok(None),
+            };
         };
-        if known
+        if record
             .fingerprint
             .is_some_and(|known| known != request.fingerprint())
         {
@@ -91,14 +93,6 @@ impl Bus {
         let command = service::command(self.connection(), intent).await;
         let told = command.ok().flatten().filter(is_answer);
         Ok(told.map(Outcome::answered))
-    }
-
-    /// Whether egress knows another dial by this id. Where nobody answers nothing is known; then
-    /// the stream and egress see to it that the first is dialled and no other.
-    async fn is_another(&self, intent: &IntentId, fingerprint: &str) -> bool {
-        let known = service::intent(self.connection(), intent).await;
-        let known = known.ok().flatten().and_then(|known| known.fingerprint);
-        known.is_some_and(|known| known != fingerprint)
     }
 
     /// Stores that a dial is taken back. It is, unless it was sent already.
@@ -129,17 +123,29 @@ impl Bus {
             session,
             wait_ms: None,
         };
-        self.submit(Verb::Hangup, call.as_str(), id, json(&request)?, wait)
-            .await
+        let command = self.store_command(Verb::Hangup, call.as_str(), id, json(&request)?);
+        self.submit(id, wait, command).await
     }
 
-    async fn submit(
+    /// Stores a command. Says whether it was there already.
+    async fn store_command(
         &self,
         verb: Verb,
         key: &str,
         id: &IntentId,
         payload: Bytes,
+    ) -> Result<bool, Error> {
+        let message_id = format!("{} {id}", verb.as_str());
+        let stored = self.store(subjects::command(verb, key), &message_id, payload);
+        Ok(stored.await?.duplicate)
+    }
+
+    /// Has a command stored and waits for its outcome.
+    async fn submit(
+        &self,
+        id: &IntentId,
         wait: Duration,
+        command: impl Future<Output = Result<bool, Error>>,
     ) -> Result<Outcome, Error> {
         // Listening comes first: the outcome may be there before the acknowledgement.
         let listen = subjects::events_of_command(id);
@@ -149,22 +155,18 @@ impl Bus {
             .subscribe(listen)
             .await
             .map_err(|error| Error::Listen(error.to_string()))?;
-        let message_id = format!("{} {id}", verb.as_str());
-        let duplicate = match self
-            .store(subjects::command(verb, key), &message_id, payload)
-            .await
-        {
-            Ok(stored) => stored.duplicate,
+        let duplicate = match command.await {
+            Ok(duplicate) => duplicate,
             // It may have been stored; then its outcome comes, and that is the better answer.
-            Err(error @ publish::Error::Unclear { .. }) => {
+            Err(error @ Error::Publish(publish::Error::Unclear { .. })) => {
                 let outcome =
                     tokio::time::timeout(wait.min(WAIT_MAX), next_answer(&mut outcomes)).await;
                 return match outcome {
                     Ok(Some(command)) => Ok(Outcome::answered(command)),
-                    Ok(None) | Err(_) => Err(error.into()),
+                    Ok(None) | Err(_) => Err(error),
                 };
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         // The first answer is there, however short one wants to wait for it.
         if duplicate

@@ -1,14 +1,16 @@
 //! Connecting, and what the connection is like at the moment.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream;
 use thiserror::Error;
 use tokio::sync::watch;
+
+use super::identity::{self, Auth, Tls};
+use super::refusal;
 
 /// How long any request to JetStream may take before its outcome counts as unknown. Twice a slow
 /// disk flush; the senders of events wait 5 s at most.
@@ -26,32 +28,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts to come back.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Who one is at the NATS server.
-#[derive(Clone)]
-pub enum Auth {
-    /// The server asks nobody, or the URL says it.
-    None,
-    /// A user and its password.
-    Password {
-        /// The user.
-        user: String,
-        /// Its password.
-        password: String,
-    },
-    /// A credentials file of the NATS tools.
-    Credentials(PathBuf),
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Password { user, .. } => write!(f, "Password({user})"),
-            Self::Credentials(path) => write!(f, "Credentials({})", path.display()),
-        }
-    }
-}
-
 /// Where and as whom to connect.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,6 +35,8 @@ pub struct Settings {
     pub url: String,
     /// Who one is.
     pub auth: Auth,
+    /// How the two know each other over a network.
+    pub tls: Tls,
     /// The role: the name the server shows, and the prefix of the inbox, which permissions use.
     pub role: &'static str,
 }
@@ -76,19 +54,17 @@ pub enum Error {
         /// What went wrong and what to do.
         reason: String,
     },
-    /// The credentials file cannot be used.
-    #[error("cannot use the credentials file {path}")]
-    Credentials {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// A file that says who one is cannot be used.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
 }
 
-/// A connection that comes back by itself.
+/// A connection that comes back by itself. A clone is the same connection and costs nothing: it is
+/// made several times for each request over HTTP, where cloning the client itself was seen.
 #[derive(Clone)]
-pub struct Connection {
+pub struct Connection(Arc<Clients>);
+
+struct Clients {
     client: async_nats::Client,
     jetstream: jetstream::Context,
     watch: Arc<Watch>,
@@ -100,6 +76,19 @@ struct Watch {
     disconnects: AtomicU64,
     denials: AtomicU64,
     closing: AtomicBool,
+    /// What was last said about coming back.
+    told: Mutex<String>,
+}
+
+impl Watch {
+    /// Says why the client does not come back, each reason once: it tries every second.
+    fn tell(&self, role: &'static str, error: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != error {
+            tracing::warn!(role, %error, "NATS cannot be reached");
+            *told = error;
+        }
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -114,31 +103,31 @@ impl Connection {
     /// The client.
     #[must_use]
     pub fn client(&self) -> &async_nats::Client {
-        &self.client
+        &self.0.client
     }
 
     /// The client's JetStream side, with a time-out of 2 s for each request.
     #[must_use]
     pub fn jetstream(&self) -> &jetstream::Context {
-        &self.jetstream
+        &self.0.jetstream
     }
 
     /// Whether the server is there at the moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        *self.watch.connected.borrow()
+        *self.0.watch.connected.borrow()
     }
 
     /// Waits until the server is away; at once when it is.
     pub async fn lost(&self) {
-        let mut connected = self.watch.connected.subscribe();
+        let mut connected = self.0.watch.connected.subscribe();
         // The sender lives as long as `self`.
         connected.wait_for(|connected| !connected).await.ok();
     }
 
     /// Waits until the server is there; at once when it is.
     pub async fn back(&self) {
-        let mut connected = self.watch.connected.subscribe();
+        let mut connected = self.0.watch.connected.subscribe();
         // The sender lives as long as `self`.
         connected.wait_for(|connected| *connected).await.ok();
     }
@@ -146,19 +135,19 @@ impl Connection {
     /// How often the connection was lost.
     #[must_use]
     pub fn disconnects(&self) -> u64 {
-        self.watch.disconnects.load(Ordering::Relaxed)
+        self.0.watch.disconnects.load(Ordering::Relaxed)
     }
 
     /// How often the server denied something: a mistake in the permissions.
     #[must_use]
     pub fn denials(&self) -> u64 {
-        self.watch.denials.load(Ordering::Relaxed)
+        self.0.watch.denials.load(Ordering::Relaxed)
     }
 
     /// Sends what is buffered and closes, within `grace`.
     pub async fn close(&self, grace: Duration) {
-        self.watch.closing.store(true, Ordering::Relaxed);
-        if tokio::time::timeout(grace, self.client.flush())
+        self.0.watch.closing.store(true, Ordering::Relaxed);
+        if tokio::time::timeout(grace, self.0.client.flush())
             .await
             .is_err()
         {
@@ -206,25 +195,14 @@ async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
     if role != "observer" {
         options = options.custom_inbox_prefix(format!("_INBOX_{role}"));
     }
-    let options = match &settings.auth {
-        // The client itself does nothing with a user in the URL.
-        Auth::None => match user_in_url(&settings.url) {
-            Some((user, password)) => options.user_and_password(user, password),
-            None => options,
-        },
-        Auth::Password { user, password } => {
-            options.user_and_password(user.clone(), password.clone())
-        }
-        Auth::Credentials(path) => {
-            options
-                .credentials_file(path)
-                .await
-                .map_err(|source| Error::Credentials {
-                    path: path.clone(),
-                    source,
-                })?
-        }
+    // The client itself does nothing with a user in the URL.
+    let of_url =
+        user_in_url(&settings.url).map(|(user, password)| Auth::Password { user, password });
+    let auth = match (&settings.auth, of_url) {
+        (Auth::None, Some(of_url)) => of_url,
+        (given, _) => given.clone(),
     };
+    let options = settings.tls.apply(auth.apply(options)?);
     let plain = without_secrets(&settings.url);
     let servers: Vec<&str> = plain.split(',').map(str::trim).collect();
     let client = options
@@ -233,7 +211,7 @@ async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
         .map_err(|error| Error::Connect {
             url: without_secrets(&settings.url),
             role,
-            reason: advice(error.kind()),
+            reason: refusal::advice(&error, &auth),
         })?;
     if !later {
         watch.connected.send_replace(true);
@@ -242,17 +220,22 @@ async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
         .timeout(REQUEST_TIMEOUT)
         .ack_timeout(REQUEST_TIMEOUT)
         .build(client.clone());
-    Ok(Connection {
+    Ok(Connection(Arc::new(Clients {
         client,
         jetstream,
         watch,
-    })
+    })))
 }
 
 fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {
     match event {
         async_nats::Event::Connected => {
             watch.connected.send_replace(true);
+            watch
+                .told
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             tracing::info!(role, "connected to NATS");
         }
         async_nats::Event::Disconnected => {
@@ -274,25 +257,11 @@ fn observe(watch: &Watch, role: &'static str, event: &async_nats::Event) {
         async_nats::Event::SlowConsumer(_) => {
             tracing::warn!(role, "NATS subscriber is too slow; messages were dropped")
         }
-        async_nats::Event::ClientError(error) => tracing::debug!(role, %error, "NATS client"),
+        async_nats::Event::ClientError(error) => watch.tell(role, error.to_string()),
         async_nats::Event::LameDuckMode => tracing::info!(role, "NATS server is about to leave"),
         async_nats::Event::Draining | async_nats::Event::Closed => {
             tracing::debug!(role, "NATS connection closed")
         }
-    }
-}
-
-fn advice(kind: async_nats::ConnectErrorKind) -> String {
-    use async_nats::ConnectErrorKind as Kind;
-    match kind {
-        Kind::Authentication | Kind::AuthorizationViolation => {
-            "the server refuses user and password; check VOICEBUS_NATS_USER and VOICEBUS_NATS_PASSWORD".to_owned()
-        }
-        Kind::ServerParse => "the URL is not of the form nats://host:port".to_owned(),
-        Kind::Dns => "the host name is not known".to_owned(),
-        Kind::TimedOut => "no answer in time".to_owned(),
-        Kind::Tls => "TLS failed".to_owned(),
-        Kind::MaxReconnects | Kind::Io => "nobody listens there; is nats-server running?".to_owned(),
     }
 }
 
@@ -345,10 +314,5 @@ mod tests {
             without_secrets("nats://me:secret@a:1,nats://b:2"),
             "nats://a:1,nats://b:2"
         );
-        let auth = Auth::Password {
-            user: "me".into(),
-            password: "secret".into(),
-        };
-        assert!(!format!("{auth:?}").contains("secret"));
     }
 }

@@ -261,6 +261,7 @@ mod tests {
             headers,
             payload: Bytes::new(),
             stream_sequence: 7,
+            epoch: 1,
             attempt: 1,
             stored_at: Timestamp::from_timestamp(1_800_000_000, 5).unwrap(),
         }

@@ -3,11 +3,11 @@
 //! The wanted state is data: `nats/streams/*.json`, `nats/consumers/*.json` and `nats/buckets/*.json`, in the
 //! server's own configuration format and compiled in. [`provision`] compares it with what the server has, field
 //! by field, and applies what can be applied. A second run finds nothing to do. Only what a run of the program
-//! decides comes as [`Options`]: replicas and byte limits.
+//! decides comes as [`Options`]: replicas, byte limits and ages.
 //!
 //! Three rules keep it safe to run at any time, on a system full of calls:
 //!
-//! - **Nothing stored is lost.** A change that would delete messages, skip them, or weaken how they are kept is
+//! - **Nothing stored is lost** unless somebody said so by an age in the configuration. A change that would delete messages, skip them, or weaken how they are kept is
 //!   reported as [`Action::CannotChange`] and left to a person.
 //! - **What is not ours is left alone.** Other streams, other consumers on these streams, and settings our files
 //!   do not mention (placement, say) stay as they are.
@@ -25,6 +25,7 @@ mod api;
 mod compare;
 mod layout;
 mod report;
+mod retention;
 mod version;
 mod wanted;
 
@@ -37,6 +38,7 @@ use serde_json::{Map, Value};
 pub use api::Refusal;
 pub use layout::{Layout, Salt, StreamEpoch, read_layout};
 pub use report::{Action, Entry, Kind, Object, Report};
+pub use retention::{KEEPERS, Keeper, Retention};
 
 use api::Reply;
 use compare::{Difference, Verdict};
@@ -52,6 +54,8 @@ pub struct Options {
     /// Byte limits instead of those in the files, by stream name (a bucket's stream is `KV_<bucket>`).
     /// `VOICE_IN` takes none: it may only lose messages to age.
     pub bytes_max: BTreeMap<String, u64>,
+    /// Ages that somebody decided. They hold although what is older is then deleted.
+    pub retention: Retention,
 }
 
 impl Default for Options {
@@ -60,6 +64,7 @@ impl Default for Options {
             replicas: NonZeroU8::MIN,
             dry_run: false,
             bytes_max: BTreeMap::new(),
+            retention: Retention::default(),
         }
     }
 }

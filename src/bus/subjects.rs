@@ -19,6 +19,7 @@
 //! salted hashes.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -71,8 +72,8 @@ pub const CONSUMER_EGRESS: &str = "egress";
 /// Its other one: commands about dials and calls that are there already, see [`is_control`].
 pub const CONSUMER_CONTROL: &str = "control";
 /// Their verbs, as `nats/consumers/VOICE_CMD.control.json` has them.
-const CONTROL_VERBS: [&str; 7] = [
-    "cancel", "hangup", "context", "link", "unlink", "resolve", "resume",
+const CONTROL_VERBS: [&str; 8] = [
+    "cancel", "hangup", "context", "say", "link", "unlink", "resolve", "resume",
 ];
 
 /// Asks a server for a description of itself.
@@ -94,6 +95,8 @@ pub const SERVICE_COMMANDS_GET: &str = "voice.svc.commands.get";
 pub const SERVICE_DIAL: &str = "voice.svc.dial";
 /// Asks egress to end a call.
 pub const SERVICE_HANGUP: &str = "voice.svc.hangup";
+/// Asks egress to have something said in a call.
+pub const SERVICE_SAY: &str = "voice.svc.say";
 /// Asks egress how it and the phone-call server are.
 pub const SERVICE_EGRESS_STATUS: &str = "voice.svc.egress.status";
 
@@ -111,7 +114,7 @@ pub const SERVICE_EGRESS_TRANSCRIPT: &str = "voice.svc.egress.transcript";
 #[derive(Clone)]
 pub struct Subjects {
     partitions: NonZeroU32,
-    salt: Vec<u8>,
+    salt: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Subjects {
@@ -125,10 +128,10 @@ impl std::fmt::Debug for Subjects {
 impl Subjects {
     /// The subjects of a deployment.
     #[must_use]
-    pub fn new(partitions: NonZeroU32, salt: impl Into<Vec<u8>>) -> Self {
+    pub fn new(partitions: NonZeroU32, salt: impl AsRef<[u8]>) -> Self {
         Self {
             partitions,
-            salt: salt.into(),
+            salt: salt.as_ref().into(),
         }
     }
 
@@ -277,6 +280,12 @@ pub fn events_of_command(intent: &IntentId) -> String {
 #[must_use]
 pub fn partition_consumer(partition: u32) -> String {
     format!("p{partition}")
+}
+
+/// Asks a consumer for a message.
+#[must_use]
+pub fn next_message(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
 }
 
 /// Whether a consumer is one of ours that feed the partitions.

@@ -85,7 +85,7 @@ async fn sweep<G: GivenUp>(bus: &Bus, consumer: &str, given_up: &G) -> Result<()
         let Some(found) = request(bus, subject, body).await? else {
             continue;
         };
-        if let Some(delivery) = unreadable(sequence, &found["message"]) {
+        if let Some(delivery) = unreadable(sequence, bus.epoch(), &found["message"]) {
             bury(bus, consumer, given_up, &delivery).await?;
         }
     }
@@ -109,7 +109,7 @@ async fn bury<G: GivenUp>(
 }
 
 /// The message, if the client could not take it in.
-fn unreadable(sequence: u64, message: &Value) -> Option<Delivery> {
+fn unreadable(sequence: u64, epoch: u64, message: &Value) -> Option<Delivery> {
     let headers = decoded(message["hdrs"].as_str()?)?;
     if is_readable(&headers) {
         return None;
@@ -122,6 +122,7 @@ fn unreadable(sequence: u64, message: &Value) -> Option<Delivery> {
             .unwrap_or_default()
             .into(),
         stream_sequence: sequence,
+        epoch,
         attempt: 1,
         stored_at: chrono::DateTime::parse_from_rfc3339(stored_at)
             .map_or(Timestamp::UNIX_EPOCH, |at| at.to_utc()),

@@ -54,6 +54,7 @@ impl Asked {
                     Verb::Dial => "nothing was dialled",
                     Verb::Hangup => "nothing was hung up",
                     Verb::Context => "the call was told nothing",
+                    Verb::Say => "nothing was said",
                     Verb::Link | Verb::Unlink => "no link was changed",
                 };
                 return Err(anyhow::Error::new(error).context(not));
@@ -101,6 +102,7 @@ impl Asked {
                     Verb::Dial => format!("the call to {what} is queued"),
                     Verb::Hangup => format!("the end of call {what} is queued"),
                     Verb::Context => format!("what call {what} should know is queued"),
+                    Verb::Say => format!("what is to be said in call {what} is queued"),
                     Verb::Link | Verb::Unlink => format!("the link of {what} is queued"),
                 };
                 format!("{asked} as {id}: no outcome within {waited}; ask for it with {later}")
@@ -124,9 +126,19 @@ impl Asked {
             (Verb::Hangup, "unknown") => format!(
                 "nobody knows whether call {what} was told to end{reason}. Look with `voicebus calls show {what}`; asking again does no harm"
             ),
-            (Verb::Context, "confirmed") => format!("call {what} is told"),
+            (Verb::Context, "confirmed") if reason.is_empty() => format!("call {what} is told"),
+            (Verb::Context, "confirmed") => format!(
+                "who reads of call {what} is told, the conversation that is going on is not{reason}"
+            ),
             (Verb::Context, status) => {
                 format!("call {what} was not told: {}{reason}", clean(status))
+            }
+            (Verb::Say, "confirmed") => format!("the assistant says it in call {what}"),
+            (Verb::Say, "unknown") => {
+                format!("nobody knows whether it was said in call {what}{reason}")
+            }
+            (Verb::Say, status) => {
+                format!("nothing was said in call {what}: {}{reason}", clean(status))
             }
             (Verb::Link, "confirmed") => {
                 let session = command.map_or("", |command| &command.session);

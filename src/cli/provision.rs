@@ -35,6 +35,7 @@ pub(super) async fn run(config: Arc<Config>, args: Args) -> anyhow::Result<ExitC
     let options = streams::Options {
         replicas: args.replicas,
         dry_run: args.dry_run,
+        retention: config.retention.clone(),
         ..streams::Options::default()
     };
     let report = streams::provision(connection.jetstream(), &options).await?;

@@ -11,6 +11,7 @@ use crate::http::serve::Listener;
 /// An ingress.
 pub(super) async fn ingress(config: Arc<Config>, stop: CancellationToken) -> anyhow::Result<()> {
     let listener = Listener::bind(config.listen).await?;
+    let listener = listener.with_tls(config.tls.clone())?;
     let mut app = App::new(Arc::clone(&config), stop);
     app.add_ingress(&config.nats("ingress"), listener).await?;
     app.run().await
@@ -35,7 +36,8 @@ pub(super) async fn egress(config: Arc<Config>, stop: CancellationToken) -> anyh
 /// A role without doors listens only when told where: several of them run on one machine.
 async fn add_operations(app: &mut App, config: &Config) -> anyhow::Result<()> {
     if config.listen_is_given {
-        app.add_operations(Listener::bind(config.listen).await?);
+        let listener = Listener::bind(config.listen).await?;
+        app.add_operations(listener.with_tls(config.tls.clone())?);
     }
     Ok(())
 }

@@ -13,7 +13,8 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::bus::{self, Auth, Connection, Settings};
+use crate::bus::{self, Auth, Connection, Settings, Tls};
+use crate::config::{self, NatsArgs};
 
 const PASSWORD: &str = "VOICEBUS_NATS_PASSWORD";
 const PASSWORD_FILE: &str = "VOICEBUS_NATS_PASSWORD_FILE";
@@ -47,25 +48,8 @@ pub struct Target {
     )]
     pub data_dir: PathBuf,
 
-    /// NATS that somebody else runs: nats://host:port, several separated by commas. May hold
-    /// user:password@; better are --nats-user and VOICEBUS_NATS_PASSWORD.
-    #[arg(
-        long,
-        global = true,
-        env = "VOICEBUS_NATS_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub nats_url: Option<String>,
-
-    /// The user at --nats-url. The password comes from VOICEBUS_NATS_PASSWORD, or from the file
-    /// that VOICEBUS_NATS_PASSWORD_FILE names.
-    #[arg(long, global = true, env = "VOICEBUS_NATS_USER", value_name = "USER")]
-    pub nats_user: Option<String>,
-
-    /// A credentials file of the NATS tools, for --nats-url.
-    #[arg(long, global = true, env = "VOICEBUS_NATS_CREDS", value_name = "FILE")]
-    pub creds: Option<PathBuf>,
+    #[command(flatten)]
+    pub nats: NatsArgs,
 }
 
 /// What `voicebus up` writes down while it runs.
@@ -125,6 +109,9 @@ pub enum Error {
         /// The user.
         user: String,
     },
+    /// What was said cannot be used.
+    #[error("{0}")]
+    Usage(String),
     /// NATS does not let us in, or is not there.
     #[error(transparent)]
     Connect(#[from] bus::Error),
@@ -171,8 +158,13 @@ impl Target {
 
     async fn connect(&self, role: &'static str) -> Result<Connection, Error> {
         let settings = self.settings(role, |name| std::env::var(name).ok())?;
+        for file in [settings.auth.secret_file(), settings.tls.secret_file()] {
+            if let Some(warning) = file.and_then(config::exposed) {
+                tracing::warn!("{warning}");
+            }
+        }
         let connected = bus::connect(&settings).await;
-        match (&self.nats_url, connected) {
+        match (&self.nats.nats_url, connected) {
             // The process may live where its id means nothing here, so only a failure makes us look.
             (None, Err(error)) => match self.running()? {
                 Some(running) if !is_alive(running.pid) => Err(Error::Gone {
@@ -190,7 +182,7 @@ impl Target {
         role: &'static str,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Settings, Error> {
-        match &self.nats_url {
+        match &self.nats.nats_url {
             Some(url) => self.elsewhere(url, role, env),
             None => self.here(role),
         }
@@ -202,9 +194,19 @@ impl Target {
         role: &'static str,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Settings, Error> {
+        let tls = self.nats.tls().map_err(Error::Usage)?;
+        let file = match (&self.nats.creds, &self.nats.nkey) {
+            (Some(_), Some(_)) => {
+                let mistake = "--creds and --nkey are two ways to log in; give one of them";
+                return Err(Error::Usage(mistake.to_owned()));
+            }
+            (Some(file), None) => Some(Auth::Credentials(file.clone())),
+            (None, Some(file)) => Some(Auth::NKey(file.clone())),
+            (None, None) => None,
+        };
         let password = password(&env)?;
-        let auth = match (&self.creds, &self.nats_user, password) {
-            (Some(file), _, _) => Auth::Credentials(file.clone()),
+        let auth = match (file, &self.nats.nats_user, password) {
+            (Some(file), _, _) => file,
             (None, Some(user), Some(password)) => Auth::Password {
                 user: user.clone(),
                 password,
@@ -221,12 +223,13 @@ impl Target {
         };
         let known = match &auth {
             Auth::Password { user, .. } => ROLES.into_iter().find(|known| known == user),
-            Auth::None | Auth::Credentials(_) => None,
+            Auth::None | Auth::NKey(_) | Auth::Credentials(_) => None,
         };
         Ok(Settings {
             url: url.to_owned(),
             role: known.unwrap_or(role),
             auth,
+            tls,
         })
     }
 
@@ -237,6 +240,7 @@ impl Target {
         if role == OBSERVER {
             return Ok(Settings {
                 auth: login_in(&running.observer).unwrap_or(Auth::None),
+                tls: Tls::default(),
                 url: running.nats,
                 role,
             });
@@ -258,6 +262,7 @@ impl Target {
                 user: role.to_owned(),
                 password: password.to_owned(),
             },
+            tls: Tls::default(),
             role,
         })
     }

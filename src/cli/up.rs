@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::app::App;
 use crate::bus::server::{Complaints, Held, Places, Restarts, Server, ServerConfig, User, locate};
-use crate::bus::{self, Auth, durability, streams};
+use crate::bus::{self, Auth, Tls, durability, streams};
 use crate::config::Config;
 use crate::http::operations::Readiness;
 use crate::http::serve::Listener;
@@ -40,7 +40,8 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) -> anyhow:
     let config = Arc::new(config.with_spool().with_dialling_dir());
     // Whatever can be found wrong without side effects is found first.
     let listener = Listener::bind(config.listen).await?;
-    let http = format!("http://{}", listener.address());
+    let listener = listener.with_tls(config.tls.clone())?;
+    let http = listener.url();
     let nats = Nats::find(&config).await?;
     // From a run that was killed: whoever waits for the file must not read the old one. The
     // directory is ours by now.
@@ -123,7 +124,7 @@ enum Nats {
 
 impl Nats {
     async fn find(config: &Config) -> anyhow::Result<Self> {
-        if config.nats_url.is_some() {
+        if config.has_nats() {
             return Ok(Self::Theirs {
                 _held: Held::take(&config.data_dir)?,
             });
@@ -186,6 +187,7 @@ impl Nats {
                     user: user.name().to_owned(),
                     password: server.credentials().password(user).reveal().to_owned(),
                 },
+                tls: Tls::default(),
                 role: user.name(),
             },
             Self::Theirs { .. } => config.nats(user.name()),
@@ -210,7 +212,11 @@ async fn next(restarts: &mut Option<Restarts>) -> u32 {
 async fn provision(nats: &Nats, config: &Config) -> anyhow::Result<()> {
     let connection = bus::connect(&nats.settings(config, User::Provision)).await?;
     durability::require(&connection, None, config.durability).await?;
-    let report = streams::provision(connection.jetstream(), &streams::Options::default()).await?;
+    let options = streams::Options {
+        retention: config.retention.clone(),
+        ..streams::Options::default()
+    };
+    let report = streams::provision(connection.jetstream(), &options).await?;
     if !report.is_settled() {
         bail!("NATS has something that cannot be changed to what is needed:\n{report}");
     }

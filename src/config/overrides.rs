@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::dialling;
+use super::{NatsArgs, dialling};
 
 /// What every role can be told on the command line or by environment.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -13,27 +13,20 @@ pub struct Overrides {
     /// Check the configuration, say what is wrong with it, and leave
     #[arg(long)]
     pub check_config: bool,
-    /// NATS server, several separated by commas; with it, `up` starts none of its own
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "VOICEBUS_NATS_URL",
-        hide_env_values = true
-    )]
-    pub nats_url: Option<String>,
-    /// User at the NATS server [default: the role's name]; its password comes from
-    /// VOICEBUS_NATS_PASSWORD or VOICEBUS_NATS_PASSWORD_FILE
-    #[arg(long, value_name = "USER", env = "VOICEBUS_NATS_USER")]
-    pub nats_user: Option<String>,
-    /// Credentials file of the NATS tools, instead of user and password
-    #[arg(long, value_name = "FILE", env = "VOICEBUS_NATS_CREDS")]
-    pub creds: Option<PathBuf>,
+    #[command(flatten)]
+    pub nats: NatsArgs,
     /// Whether what NATS acknowledges must survive a power cut: strict or relaxed
     #[arg(long, value_name = "WHICH", env = "VOICEBUS_DURABILITY")]
     pub durability: Option<String>,
     /// Where to listen for HTTP; port 0 takes any free one
     #[arg(long, value_name = "ADDR", env = "VOICEBUS_LISTEN")]
     pub listen: Option<String>,
+    /// Our certificate, to speak HTTPS instead of HTTP
+    #[arg(long, value_name = "FILE", env = "VOICEBUS_HTTP_CERT")]
+    pub http_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", env = "VOICEBUS_HTTP_KEY")]
+    pub http_key: Option<PathBuf>,
     /// Where the outside finds this ingress, as Twilio was given it, without `/webhook/twilio`
     #[arg(long, value_name = "URL", env = "VOICEBUS_PUBLIC_URL")]
     pub public_url: Option<String>,

@@ -2,6 +2,7 @@
 //! where every user of the machine can read them.
 
 use std::fmt;
+use std::path::Path;
 
 /// A secret that no log shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +24,17 @@ impl fmt::Debug for Secret {
 pub(super) struct Reader<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub mistakes: &'a mut Vec<String>,
+    pub warnings: &'a mut Vec<String>,
+}
+
+/// What to do about a file of secrets that every user of the machine can read.
+pub(crate) fn exposed(path: &Path) -> Option<String> {
+    crate::pem::is_open_to_all(path).then(|| {
+        let path = path.display();
+        format!(
+            "every user of this machine can read {path}, which holds a secret; chmod 600 {path}"
+        )
+    })
 }
 
 impl Reader<'_> {
@@ -52,7 +64,10 @@ impl Reader<'_> {
             }
             (Some(text), None) => text,
             (None, Some(path)) => match std::fs::read_to_string(&path) {
-                Ok(text) => text,
+                Ok(text) => {
+                    self.warnings.extend(exposed(Path::new(&path)));
+                    text
+                }
                 Err(error) => {
                     self.mistakes.push(format!(
                         "{file_name} names {path}, which cannot be read: {error}"

@@ -186,12 +186,19 @@ fn addresses_that_nobody_can_have_are_mistakes() {
     ] {
         let overrides = Overrides {
             voice_server: Some(url.into()),
-            nats_url: Some(String::new()),
-            creds: Some("/no/such/file".into()),
+            nats: NatsArgs {
+                nats_url: Some(String::new()),
+                creds: Some("/no/such/file".into()),
+                ..NatsArgs::default()
+            },
             ..Overrides::default()
         };
         let error = assemble(&overrides, None, &[]).unwrap_err();
-        for part in ["voice_server.url", "nats.url is empty", "nats.credentials"] {
+        for part in [
+            "voice_server.url",
+            "nats.url is empty",
+            "the credentials file /no/such/file",
+        ] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
     }
@@ -231,4 +238,40 @@ fn all_that_is_wrong_about_dialling_is_said() {
     ] {
         assert!(error.contains(part), "{part} is missing in: {error}");
     }
+}
+
+#[test]
+fn what_is_said_of_retention_is_bounded_by_the_guarantees() {
+    let with = |lines: &str| {
+        let file = format!("[retention]\n{lines}");
+        assemble(&Overrides::default(), Some(&file), &[]).map(|config| config.retention)
+    };
+    assert_eq!(with("").unwrap(), Retention::default());
+    assert_ne!(with("voice_event = \"8d\"").unwrap(), Retention::default());
+    assert_ne!(with("voice_in = \"48h\"").unwrap(), Retention::default());
+    let all = "voice_in = \"1d\"\nvoice_event = \"7d\"\nvoice_cmd = \"30d\"\nvoice_dlq = \"soon\"\nvoice_intent = \"29d\"\nvoice_audio = \"1d\"";
+    let error = with(all).unwrap_err();
+    for part in [
+        "retention.voice_in is `1d`, but must be from 2d to 7d: timers of a day lie in it",
+        "retention.voice_event is `7d`, but must be from 8d to 3650d: an input",
+        "retention.voice_cmd is `30d`, but must be from 3d to 7d",
+        "retention.voice_dlq is `soon`, but must be a time like 30d",
+        "retention.voice_intent is `29d`, but must be from 30d",
+        "no setting retention.voice_audio; [retention] has voice_in, voice_event",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+}
+
+/// What stands commented out in the defaults is what the data files say.
+#[test]
+fn the_defaults_tell_how_long_streams_keep_what_they_hold() {
+    let defaults = DEFAULTS.replace("# voice_", "voice_");
+    let written = assemble(&Overrides::default(), Some(&defaults), &[]).unwrap();
+    let mut of_files = Retention::default();
+    for (keeper, days) in crate::bus::streams::KEEPERS.iter().zip([7, 30, 4, 30, 90]) {
+        let age = chrono::TimeDelta::days(days);
+        of_files.keep(keeper, age).unwrap();
+    }
+    assert_eq!(written.retention, of_files);
 }

@@ -27,6 +27,21 @@ pub struct Dial {
     pub deadline: Timestamp,
 }
 
+/// Have the assistant say something in a call that is going on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Say {
+    /// Names the wish: the same id is said once, however often it is asked for.
+    pub id: IntentId,
+    /// The call.
+    pub call: CallId,
+    /// What to say.
+    pub text: String,
+    /// The session that the call must be in, if one is named.
+    pub session: Option<SessionKey>,
+    /// After this instant it is not said any more.
+    pub deadline: Timestamp,
+}
+
 /// Which command a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -36,6 +51,8 @@ pub enum Verb {
     Hangup,
     /// Give a call something to know.
     Context,
+    /// Have the assistant say something in a call.
+    Say,
     /// Put the calls of a number into a session from now on.
     Link,
     /// Leave them to the rules again.
@@ -43,10 +60,11 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Dial,
         Self::Hangup,
         Self::Context,
+        Self::Say,
         Self::Link,
         Self::Unlink,
     ];
@@ -58,6 +76,7 @@ impl Verb {
             Self::Dial => "dial",
             Self::Hangup => "hangup",
             Self::Context => "context",
+            Self::Say => "say",
             Self::Link => "link",
             Self::Unlink => "unlink",
         }
@@ -85,7 +104,7 @@ pub struct Report {
     pub call: Option<CallId>,
     /// How far it has come.
     pub status: Status,
-    /// Why, for people, when it was not confirmed.
+    /// Why, for people, when it was not confirmed, or not all of it was done.
     pub reason: Option<Reason>,
 }
 
@@ -164,7 +183,7 @@ impl Status {
     }
 }
 
-/// Why a command was not confirmed.
+/// Why a command was not confirmed, or what of it was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// A stable word for programs.

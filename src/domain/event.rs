@@ -3,7 +3,7 @@
 use super::Timestamp;
 use super::call::Log;
 use super::ids::{EventId, SessionKey};
-use super::input::{AudioMark, Utterance};
+use super::input::{AudioMark, Context, Utterance};
 use super::session::Link;
 use super::transcript::Conversation;
 
@@ -44,8 +44,8 @@ pub enum Change {
     },
     /// Audio went by.
     Audio(AudioMark),
-    /// The call was given something to know, as JSON text.
-    Context(String),
+    /// The call was given something to know.
+    Context(Context),
     /// A number was linked to a session, or its link was taken away.
     Linked(Link),
     /// A command came a step further; the step is in the log.

@@ -90,8 +90,8 @@ pub enum InputKind {
     },
     /// The phone-call server took a cancellation of this call.
     Cancelled,
-    /// Somebody gave the call something to know, as JSON text.
-    Context(String),
+    /// Somebody gave the call something to know.
+    Context(Context),
     /// What became of a command.
     Command(Report),
     /// A command has linked a number to a session, or has taken its link away.
@@ -197,6 +197,15 @@ impl EndReason {
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Error | Self::Failed)
     }
+}
+
+/// What a call was given to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// A JSON object, as text.
+    pub json: String,
+    /// Whether the conversation that is going on was told, certainly.
+    pub live: bool,
 }
 
 /// One thing that one side said.

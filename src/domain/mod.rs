@@ -30,6 +30,7 @@ pub mod guard;
 pub mod ids;
 pub mod input;
 pub mod phone;
+pub mod redact;
 pub mod session;
 pub mod timer;
 pub mod transcript;

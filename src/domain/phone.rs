@@ -11,6 +11,9 @@ use thiserror::Error;
 /// Longest `From` text looked at, in bytes; RFC 3261 sets no limit, real ones are under 200.
 const PARTY_LENGTH_MAX: usize = 1024;
 
+/// Fewest digits of which the first and the last four are shown: half of them stay hidden.
+const MASKED_WITH_HEAD_MIN: usize = 10;
+
 /// Most digits of a number that is too short to be one of E.164.
 const SHORT_LENGTH_MAX: usize = 6;
 
@@ -85,13 +88,24 @@ impl E164 {
     /// For logs and screens: the first and the last digits only, `+1•••0142`.
     #[must_use]
     pub fn masked(&self) -> String {
-        let digits = self.digits();
-        let tail = digits
-            .get(digits.len().saturating_sub(4)..)
-            .unwrap_or_default();
-        let head = digits.get(..1).unwrap_or_default();
-        format!("+{head}•••{tail}")
+        masked(self.digits(), true)
     }
+}
+
+/// The first and the last digits of a number, as [`E164::masked`]; of one that is too short for
+/// that the last two only, of one that is not in ASCII none.
+pub(super) fn masked(digits: &str, with_plus: bool) -> String {
+    let last = |count: usize| digits.get(digits.len().saturating_sub(count)..);
+    let shown = |part: Option<&str>| {
+        part.filter(|_| digits.is_ascii())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let plus = if with_plus { "+" } else { "" };
+    if digits.len() < MASKED_WITH_HEAD_MIN {
+        return format!("{plus}•••{}", shown(last(2)));
+    }
+    format!("{plus}{}•••{}", shown(digits.get(..1)), shown(last(4)))
 }
 
 impl fmt::Display for E164 {

@@ -4,16 +4,16 @@
 use tracing::{debug, warn};
 
 use super::dialling::Left;
-use super::worker::{Worker, arrival};
+use super::worker::{Worker, arrival, id_of};
 use crate::bus::advisory::GivenUp;
 use crate::bus::consume::Delivery;
 use crate::bus::dead_letter::Verdict;
-use crate::bus::envelope::{DialRequest, HangupRequest};
+use crate::bus::envelope::{DialRequest, id_in};
 use crate::bus::subjects;
 use crate::bus::trouble::Trouble;
 use crate::domain::command::{Reason, Report, Status, Verb};
 use crate::domain::dial::State;
-use crate::domain::ids::{CallId, Error as IdError, IntentId, SessionKey};
+use crate::domain::ids::{CallId, IntentId, SessionKey};
 
 const ROLE: &str = "egress";
 
@@ -46,11 +46,11 @@ impl Worker {
                 Ok(intent) => self.end_of_dial(delivery, intent, reason).await,
                 Err(_) => Ok(()),
             },
-            Some(("hangup", key)) => match self.end_of_hangup(delivery, key, reason) {
+            Some((verb, key)) => match self.end_about_call(delivery, verb, key, reason) {
                 Some(report) => self.teller.report(report).await,
                 None => Ok(()),
             },
-            _ => Ok(()),
+            None => Ok(()),
         };
         match told {
             Err(Trouble::Own(reason)) => {
@@ -143,27 +143,26 @@ impl Worker {
         Ok(())
     }
 
-    fn end_of_hangup(&self, delivery: &Delivery, key: &str, reason: Reason) -> Option<Report> {
+    /// The end of a command about a call; `None` of any other, or when it has no usable id.
+    fn end_about_call(
+        &self,
+        delivery: &Delivery,
+        verb: &str,
+        key: &str,
+        reason: Reason,
+    ) -> Option<Report> {
+        let verb = Verb::parse(verb)?;
+        if !matches!(verb, Verb::Hangup | Verb::Context | Verb::Say) {
+            return None;
+        }
         let call = CallId::parse(key).ok()?;
-        let request = HangupRequest::decode(&delivery.payload).unwrap_or_default();
-        let id = self.id_of_hangup(delivery, request.id.as_deref()).ok()?;
+        let own = id_in(&delivery.payload);
+        let id = id_of(delivery, verb, own.as_deref()).ok()?;
         Some(Report {
             session: SessionKey::per_call(&self.agent, &call),
             call: Some(call),
-            ..self.refused(id, Verb::Hangup, reason)
+            ..self.refused(id, verb, reason)
         })
-    }
-
-    /// The id that a hang-up goes by: its own, else one of its place in the stream.
-    pub(super) fn id_of_hangup(
-        &self,
-        delivery: &Delivery,
-        own: Option<&str>,
-    ) -> Result<IntentId, IdError> {
-        match own {
-            Some(id) => IntentId::parse(id),
-            None => IntentId::parse(&format!("hangup-{}", delivery.stream_sequence)),
-        }
     }
 
     /// A command that is refused before anything is known of it.

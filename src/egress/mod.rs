@@ -10,6 +10,8 @@
 mod burial;
 mod circuit;
 mod clock;
+mod conversation;
+mod deed;
 mod dialling;
 mod flight;
 mod gate;
@@ -56,8 +58,9 @@ pub use voice_server::{Error as VoiceServerError, VoiceServer};
 /// Commands worked on at once. A dial waits for the server's answer, some seconds at most; the
 /// server itself answers them one after the other.
 const WORKERS: usize = 8;
-/// Commands about what is there already, worked on at once; each takes a moment.
-const CONTROL_WORKERS: usize = 2;
+/// Commands about what is there already, worked on at once. Each takes a moment, but for a sentence,
+/// which may wait some seconds for the one that is being said.
+const CONTROL_WORKERS: usize = 8;
 
 /// How often the records in NATS are held against the high-water mark.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -132,6 +135,11 @@ impl Egress {
                 server: server.clone(),
                 health: health.clone(),
                 teller: teller.clone(),
+            },
+            conversation: conversation::Conversation {
+                server: server.clone(),
+                teller: teller.clone(),
+                agent: policy.agent.clone(),
             },
             links: sessions::Links::open(&bus).await?,
             teller,

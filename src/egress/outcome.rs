@@ -8,6 +8,7 @@ use super::wire::{CallPlaced, Failure, TapRefusal};
 use crate::domain::command::Reason;
 use crate::domain::dial::Meaning;
 use crate::domain::ids::CallId;
+use crate::domain::redact::redacted;
 
 /// Longest sentence of the server that is carried on, in characters.
 const SENTENCE_LENGTH_MAX: usize = 300;
@@ -123,8 +124,9 @@ fn placed(body: &[u8]) -> Option<CallId> {
     CallId::parse(&answer.call_id).ok()
 }
 
-/// The server's own words, made fit for one line.
-fn sentence(body: &[u8]) -> String {
+/// The server's own words, made fit for an event, an answer and a log: it may repeat what it was
+/// asked for, number and all, and its carrier what it was shown.
+pub(super) fn sentence(body: &[u8]) -> String {
     let text = match serde_json::from_slice::<Failure>(body) {
         Ok(Failure {
             detail: serde_json::Value::String(text),
@@ -138,10 +140,7 @@ fn sentence(body: &[u8]) -> String {
             .join("; "),
         Ok(Failure { .. }) | Err(_) => "the server gave no reason".to_owned(),
     };
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SENTENCE_LENGTH_MAX)
-        .collect()
+    redacted(&text, SENTENCE_LENGTH_MAX)
 }
 
 #[cfg(test)]
@@ -326,6 +325,19 @@ mod tests {
                 .unwrap()
                 .code,
             "server-refused"
+        );
+    }
+
+    #[test]
+    fn the_servers_words_name_no_number_and_no_account() {
+        let failed = "Call failed: HTTP 400 error: Unable to create record: The number +1 (201) 555-0142 of AC00112233445566778899aabbccddeeff is blocked";
+        let Meaning::Refused(reason) = of_server(400, &detail(failed)) else {
+            panic!("not refused")
+        };
+        assert_eq!(reason.code, "carrier-refused");
+        assert_eq!(
+            reason.text,
+            "Call failed: HTTP 400 error: Unable to create record: The number +1•••0142 of ••• is blocked"
         );
     }
 

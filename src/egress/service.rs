@@ -1,4 +1,4 @@
-//! Egress's micro service: dial and hang up by request and reply.
+//! Egress's micro service: dial, hang up and say by request and reply.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::dialling::Dialling;
 use super::{Egress, Health, VoiceServer, history};
 use crate::bus::command::Error as CommandError;
-use crate::bus::envelope::{DialRequest, HangupRequest};
+use crate::bus::envelope::{DialRequest, HangupRequest, SayRequest};
 use crate::bus::service::{
     Answer, ByCall, ById, EgressStatus, IntentAnswer, PresenceAnswer, Service, UnresolvedAnswer,
     answer, endpoint, json, offer,
@@ -80,6 +80,25 @@ pub(super) async fn start(egress: &Egress, tasks: &mut Supervisor) -> anyhow::Re
         answer(hangup, CONCURRENCY, &stop, |request| {
             let doors = doors.clone();
             async move { doors.hang_up(&request).await }
+        })
+        .await;
+        Ok(())
+    });
+
+    let say = endpoint(&service, "say", subjects::SERVICE_SAY)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (doors, stop) = (
+        Doors {
+            bus: bus.clone(),
+            agent: agent.clone(),
+        },
+        tasks.stop_token(),
+    );
+    tasks.critical("egress service say", async move {
+        answer(say, CONCURRENCY, &stop, |request| {
+            let doors = doors.clone();
+            async move { doors.say(&request).await }
         })
         .await;
         Ok(())
@@ -255,6 +274,21 @@ impl Doors {
             .map_err(not_stored)?;
         json(&outcome)
     }
+
+    async fn say(&self, request: &Bytes) -> Answer {
+        let request = SayRequest::decode(request).map_err(bad_request)?;
+        let id = intent(request.id.as_deref())?;
+        let call = request.call().map_err(bad_request)?;
+        request
+            .to_say(id.clone(), call.clone(), &self.agent, chrono::Utc::now())
+            .map_err(bad_request)?;
+        let outcome = self
+            .bus
+            .say(&id, &call, &request, wait(request.wait_ms))
+            .await
+            .map_err(not_stored)?;
+        json(&outcome)
+    }
 }
 
 fn intent(text: Option<&str>) -> Result<IntentId, (u16, String)> {
@@ -276,7 +310,7 @@ fn not_stored(error: CommandError) -> (u16, String) {
     match error {
         CommandError::Request(error) => bad_request(error),
         error @ CommandError::Conflict => (409, error.to_string()),
-        error @ (CommandError::Publish(_) | CommandError::Listen(_)) => {
+        error @ (CommandError::Publish(_) | CommandError::Listen(_) | CommandError::Read(_)) => {
             (503, crate::error_chain::Chain(&error).to_string())
         }
     }

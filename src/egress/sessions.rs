@@ -1,6 +1,5 @@
-//! Commands about sessions: what a call is given to know, and which session a number's calls go to.
-//! Neither asks the phone-call server; both end in an input for the router, which alone writes what
-//! happened.
+//! Commands about sessions: which one a number's calls go to. The phone-call server is not asked;
+//! they end in an input for the router, which alone writes what happened.
 
 use chrono::Utc;
 
@@ -8,10 +7,9 @@ use super::dialling::Left;
 use super::worker::Worker;
 use crate::bus::bucket::{Bucket, Error as BucketError};
 use crate::bus::consume::Delivery;
-use crate::bus::envelope::command::DIAL_DEADLINE_DEFAULT;
-use crate::bus::envelope::{ContextRequest, LinkRecord, LinkRequest};
+use crate::bus::envelope::{LinkRecord, LinkRequest};
 use crate::bus::trouble::Trouble;
-use crate::bus::{Bus, service, subjects};
+use crate::bus::{Bus, subjects};
 use crate::domain::command::{Reason, Report, Status, Verb};
 use crate::domain::ids::{CallId, IntentId, SessionKey};
 use crate::domain::input::InputKind;
@@ -66,11 +64,6 @@ impl Links {
 }
 
 impl Worker {
-    /// Tells the end of a command.
-    async fn done(&self, report: Report) -> Result<Left, Trouble> {
-        self.teller.report(report).await.map(|()| Left::Done)
-    }
-
     /// `voice.cmd.link.<id>` and `voice.cmd.unlink.<id>`.
     pub(super) async fn take_link(
         &self,
@@ -121,78 +114,6 @@ impl Worker {
             .input(&log, &format!("{} {id} done", verb.as_str()), linked)
             .await?;
         self.done(report(Status::Confirmed)).await
-    }
-
-    /// `voice.cmd.context.<call>`.
-    pub(super) async fn take_context(
-        &self,
-        delivery: &Delivery,
-        call: &CallId,
-    ) -> Result<Left, Trouble> {
-        let request = match ContextRequest::decode(&delivery.payload) {
-            Ok(request) => request,
-            Err(error) => {
-                let text = Chain(&error).to_string();
-                return self.buried(delivery, "bad-command", &text).await;
-            }
-        };
-        let own_id = request.id.as_deref().map_or_else(
-            || format!("context-{}", delivery.stream_sequence),
-            str::to_owned,
-        );
-        let id = match IntentId::parse(&own_id) {
-            Ok(id) => id,
-            Err(error) => return self.buried(delivery, "bad-id", &error.to_string()).await,
-        };
-        let wanted = match request.session(&self.agent) {
-            Ok(wanted) => wanted,
-            Err(error) => {
-                let reason = Reason::new("bad-command", Chain(&error).to_string());
-                return self.done(self.refused(id, Verb::Context, reason)).await;
-            }
-        };
-        let report = |session: SessionKey, status, reason: Option<Reason>| Report {
-            intent: id.clone(),
-            verb: Verb::Context,
-            session,
-            to: None,
-            call: Some(call.clone()),
-            status,
-            reason,
-        };
-        let own_session = || SessionKey::per_call(&self.agent, call);
-        let known = match service::call(self.teller.bus.connection(), call.as_str()).await {
-            Ok(known) => known,
-            Err(_) if Utc::now() - delivery.stored_at > DIAL_DEADLINE_DEFAULT => {
-                let reason = Reason::new("deadline", "nobody knew the call in time");
-                let expired = report(own_session(), Status::Expired, Some(reason));
-                return self.done(expired).await;
-            }
-            Err(error) => return Err(Trouble::Wait(error.to_string())),
-        };
-        let session = known
-            .as_ref()
-            .and_then(|known| SessionKey::parse(&known.call.session, &self.agent).ok())
-            .unwrap_or_else(own_session);
-        let refusal = match &known {
-            None => Some(Reason::new("no-such-call", "no call of this id is known")),
-            Some(known) if known.call.state == "ended" => {
-                Some(Reason::new("call-ended", "the call is over"))
-            }
-            Some(_) if wanted.is_some_and(|wanted| wanted != session) => Some(Reason::new(
-                "other-session",
-                "the call belongs to another session",
-            )),
-            Some(_) => None,
-        };
-        if refusal.is_some() {
-            return self.done(report(session, Status::Refused, refusal)).await;
-        }
-        let context = InputKind::Context(request.context.get().to_owned());
-        self.teller
-            .input(call, &format!("context {id}"), context)
-            .await?;
-        self.done(report(session, Status::Confirmed, None)).await
     }
 }
 

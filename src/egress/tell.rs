@@ -12,7 +12,7 @@ use crate::domain::Timestamp;
 use crate::domain::command::{Dial, Reason, Report, Verb};
 use crate::domain::dial::State;
 use crate::domain::ids::{CallId, EventId};
-use crate::domain::input::{Input, InputKind, Position};
+use crate::domain::input::{Context, Input, InputKind, Position};
 
 /// The way to the router.
 #[derive(Clone)]
@@ -36,7 +36,11 @@ impl Teller {
                     .await?;
                 // Told after the call is known by its session.
                 if let Some(context) = &dial.context {
-                    let context = InputKind::Context(context.clone());
+                    // Nobody has picked up yet, so there is no conversation to tell.
+                    let context = InputKind::Context(Context {
+                        json: context.clone(),
+                        live: false,
+                    });
                     self.input(call, &format!("{} context", dial.intent), context)
                         .await?;
                 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::last_look::{LastLook, LastLookLayer};
 use super::wire::{HealthAnswer, IntentSeen, PlaceCall, TapAnswer};
 use crate::domain::Timestamp;
-use crate::domain::command::Dial;
+use crate::domain::command::{Dial, Verb};
 use crate::domain::dial::ANSWER_TIME_MAX;
 use crate::domain::ids::{CallId, IntentId};
 
@@ -25,6 +25,9 @@ const LIST_SIZE_MAX: usize = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take for anything else.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long speaking into a conversation may take: a tap lets the assistant finish for some seconds.
+const SPEAK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Every answer that went through a tap bears this header.
 const TAP_HEADER: &str = "x-voicebus-tap";
@@ -193,6 +196,26 @@ impl VoiceServer {
             .header("X-Command-Id", id.as_str())
             .timeout(ASK_TIMEOUT)
             .json(&serde_json::json!({}));
+        send(self.with_token(request)).await
+    }
+
+    /// `POST /voicebus/calls/{id}/say` and `…/context`: speaks into a conversation, once per `id`.
+    pub(super) async fn speak_into(
+        &self,
+        call: &CallId,
+        verb: Verb,
+        id: &IntentId,
+        deadline: Timestamp,
+        body: &serde_json::Value,
+    ) -> Result<Answer, Error> {
+        let verb = verb.as_str();
+        let request = self
+            .client
+            .post(format!("{}/voicebus/calls/{call}/{verb}", self.base))
+            .header("X-Command-Id", id.as_str())
+            .header("X-Command-Deadline", deadline.to_rfc3339())
+            .timeout(SPEAK_TIMEOUT)
+            .json(body);
         send(self.with_token(request)).await
     }
 

@@ -7,23 +7,27 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use tracing::{info, warn};
 
+use super::conversation::{About, Conversation};
 use super::dialling::{Arrival, Dialling, Left};
 use super::hangup::HangUp;
 use super::sessions::Links;
 use super::tell::Teller;
 use crate::bus::consume::{Delivery, Disposition, Handler};
-use crate::bus::envelope::{DialRequest, HangupRequest, ResolveRequest, ResumeRecord};
+use crate::bus::envelope::{
+    ContextRequest, DialRequest, HangupRequest, ResolveRequest, ResumeRecord, SayRequest,
+};
 use crate::bus::subjects;
 use crate::bus::trouble::{Trouble, guarded, pause_after};
-use crate::domain::command::Reason;
-use crate::domain::command::Verb;
-use crate::domain::ids::{AgentId, CallId, IntentId, SessionKey};
+use crate::domain::command::{Reason, Report, Verb};
+use crate::domain::ids::{AgentId, CallId, Error as IdError, IntentId, SessionKey};
 use crate::error_chain::Chain;
 
 /// The consumer's `ack_wait`, as `nats/consumers` has it.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Pause before a command that met a passing trouble comes again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long it is tried to give a call something to know.
+const CONTEXT_DEADLINE: TimeDelta = TimeDelta::minutes(2);
 /// A word to go on that is older than this was not said about what is seen now.
 const RESUME_AGE_MAX: TimeDelta = TimeDelta::minutes(10);
 
@@ -41,6 +45,7 @@ pub(super) struct Worker {
     pub lane: Lane,
     pub dialling: Dialling,
     pub hang_up: HangUp,
+    pub conversation: Conversation,
     pub links: Links,
     pub teller: Teller,
     pub agent: AgentId,
@@ -110,12 +115,12 @@ impl Worker {
                 },
                 Err(error) => self.buried(delivery, "bad-id", &error.to_string()).await,
             },
-            Some(("hangup", key)) => match CallId::parse(key) {
-                Ok(call) => self.take_hangup(delivery, &call).await,
-                Err(error) => self.buried(delivery, "bad-id", &error.to_string()).await,
-            },
-            Some(("context", key)) => match CallId::parse(key) {
-                Ok(call) => self.take_context(delivery, &call).await,
+            Some((verb @ ("hangup" | "context" | "say"), key)) => match CallId::parse(key) {
+                Ok(call) => match verb {
+                    "hangup" => self.take_hangup(delivery, &call).await,
+                    "context" => self.take_context(delivery, &call).await,
+                    _ => self.take_say(delivery, &call).await,
+                },
                 Err(error) => self.buried(delivery, "bad-id", &error.to_string()).await,
             },
             Some((word @ ("link" | "unlink"), key)) => match IntentId::parse(key) {
@@ -162,7 +167,7 @@ impl Worker {
             Ok(request) => request,
             Err(error) => return self.malformed(delivery, &error).await,
         };
-        let id = match self.id_of_hangup(delivery, request.id.as_deref()) {
+        let id = match id_of(delivery, Verb::Hangup, request.id.as_deref()) {
             Ok(id) => id,
             Err(error) => return self.buried(delivery, "bad-id", &error.to_string()).await,
         };
@@ -175,6 +180,54 @@ impl Worker {
             .perform(id, call, session, delivery.attempt)
             .await
             .map(|()| Left::Done)
+    }
+
+    async fn take_context(&self, delivery: &Delivery, call: &CallId) -> Result<Left, Trouble> {
+        let request = match ContextRequest::decode(&delivery.payload) {
+            Ok(request) => request,
+            Err(error) => return self.malformed(delivery, &error).await,
+        };
+        let id = match id_of(delivery, Verb::Context, request.id.as_deref()) {
+            Ok(id) => id,
+            Err(error) => return self.buried(delivery, "bad-id", &error.to_string()).await,
+        };
+        let report = match request.session(&self.agent) {
+            Ok(session) => {
+                let about = About {
+                    id,
+                    verb: Verb::Context,
+                    call: call.clone(),
+                    session,
+                    deadline: delivery.stored_at + CONTEXT_DEADLINE,
+                    attempt: delivery.attempt,
+                };
+                self.conversation.know(about, &request.context).await?
+            }
+            Err(error) => self.refused(id, Verb::Context, bad_command(&error)),
+        };
+        self.done(report).await
+    }
+
+    async fn take_say(&self, delivery: &Delivery, call: &CallId) -> Result<Left, Trouble> {
+        let request = match SayRequest::decode(&delivery.payload) {
+            Ok(request) => request,
+            Err(error) => return self.malformed(delivery, &error).await,
+        };
+        let id = match id_of(delivery, Verb::Say, request.id.as_deref()) {
+            Ok(id) => id,
+            Err(error) => return self.buried(delivery, "bad-id", &error.to_string()).await,
+        };
+        let asked_at = delivery.stored_at;
+        let report = match request.to_say(id.clone(), call.clone(), &self.agent, asked_at) {
+            Ok(say) => self.conversation.say(say, delivery.attempt).await?,
+            Err(error) => self.refused(id, Verb::Say, bad_command(&error)),
+        };
+        self.done(report).await
+    }
+
+    /// Tells the end of a command.
+    pub(super) async fn done(&self, report: Report) -> Result<Left, Trouble> {
+        self.teller.report(report).await.map(|()| Left::Done)
     }
 
     async fn take_resolve(&self, delivery: &Delivery, intent: &IntentId) -> Result<Left, Trouble> {
@@ -226,6 +279,22 @@ impl Worker {
         reason: &str,
     ) -> Result<Left, Trouble> {
         self.bury(delivery, code, reason).await.map(|()| Left::Done)
+    }
+}
+
+fn bad_command(error: &crate::bus::envelope::Error) -> Reason {
+    Reason::new("bad-command", Chain(error).to_string())
+}
+
+/// The id that a command goes by: its own, else one of its place in the stream.
+pub(super) fn id_of(
+    delivery: &Delivery,
+    verb: Verb,
+    own: Option<&str>,
+) -> Result<IntentId, IdError> {
+    match own {
+        Some(id) => IntentId::parse(id),
+        None => IntentId::parse(&format!("{}-{}", verb.as_str(), delivery.stream_sequence)),
     }
 }
 

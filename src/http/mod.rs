@@ -7,6 +7,7 @@ pub mod measured;
 pub mod operations;
 pub mod rate;
 pub mod serve;
+pub mod tls;
 
 mod framing;
 

@@ -14,8 +14,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
@@ -24,6 +27,7 @@ use super::Error;
 use super::error::Abandoned;
 use super::framing::Watched;
 use super::rate::Peer;
+use super::tls::{self, Tls};
 
 /// Connections at once. Each costs some 20 kB and a file descriptor; the default limit of
 /// descriptors is 1,024 on most systems, and NATS and the log need a few.
@@ -32,6 +36,8 @@ const CONNECTIONS_MAX: usize = 900;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest request head. Real ones are under 1 kB; a path may carry a long id.
 const HEAD_SIZE_MAX: usize = 32 * 1024;
+/// How long a sender may take to shake hands, where TLS is spoken. It is two round trips.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most header lines in a request head.
 const HEADERS_MAX: usize = 64;
 /// How long requests under way may take once the process is told to stop.
@@ -41,6 +47,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
@@ -55,7 +62,33 @@ impl Listener {
         let address = listener
             .local_addr()
             .context("cannot read the address that was bound")?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            tls: None,
+        })
+    }
+
+    /// The same, speaking TLS if there is a certificate.
+    ///
+    /// # Errors
+    /// When its files cannot be used.
+    pub fn with_tls(self, files: Option<tls::Files>) -> anyhow::Result<Self> {
+        let tls = files.map(Tls::open).transpose()?.map(Arc::new);
+        Ok(Self { tls, ..self })
+    }
+
+    /// The certificate that is shown, if TLS is spoken.
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
+    }
+
+    /// Where it is asked.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Where it listens.
@@ -88,10 +121,21 @@ impl Listener {
                     }
                 },
             };
-            let connection = connection(stream, Peer(peer.ip()), routes.clone());
-            let connection = graceful.watch(connection);
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "TCP_NODELAY not set");
+            }
+            let (peer, routes) = (Peer(peer.ip()), routes.clone());
+            let (watcher, stop) = (graceful.watcher(), stop.clone());
+            let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
+                let ended = match acceptor {
+                    None => watcher.watch(connection(stream, peer, routes)).await,
+                    Some(acceptor) => match shake_hands(&acceptor, stream, &stop).await {
+                        Some(stream) => watcher.watch(connection(stream, peer, routes)).await,
+                        None => Ok(()),
+                    },
+                };
+                if let Err(error) = ended {
                     debug!(%error, "connection ended");
                 }
                 drop(place);
@@ -108,14 +152,29 @@ impl Listener {
     }
 }
 
-fn connection(
+/// Nothing comes of it when the sender is too slow, or does not speak TLS as we do.
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
     stream: TcpStream,
+    stop: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let shaken = tokio::select! {
+        () = stop.cancelled() => return None,
+        shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => shaken,
+    };
+    match shaken {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
+        Err(_) => debug!("TLS handshake not finished in time"),
+    }
+    None
+}
+
+fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     peer: Peer,
     routes: Router,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "TCP_NODELAY not set");
-    }
     let service = service_fn(move |request| answer(routes.clone(), peer, request));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -336,7 +336,6 @@ fn source_path(source: Source) -> &'static str {
         Source::CloudEvents => "/v1/events",
         Source::OpenAi => "/webhook/openai",
         Source::Twilio => "/webhook/twilio",
-        Source::OpenClaw => "/openclaw",
     }
 }
 

@@ -2,7 +2,7 @@
 //! router's read model.
 
 mod call;
-mod context;
+mod conversation;
 mod deadline;
 mod end;
 mod wait;
@@ -28,7 +28,7 @@ use crate::error_chain::Chain;
 use crate::http::Error;
 
 pub(super) use call::{outcome, place_call};
-pub(super) use context::inject_context;
+pub(super) use conversation::{inject_context, say};
 pub(super) use end::end_call;
 
 /// `GET /openclaw/sessions`: the sessions that have a call which is not over.
@@ -161,7 +161,7 @@ fn not_stored(error: &command::Error) -> Error {
             "invalid_command",
             Chain(error).to_string(),
         ),
-        command::Error::Publish(_) | command::Error::Listen(_) => {
+        command::Error::Publish(_) | command::Error::Listen(_) | command::Error::Read(_) => {
             tracing::warn!(error = %Chain(error), "command not stored");
             Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,

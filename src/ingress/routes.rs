@@ -23,6 +23,7 @@ const MEASURED: &[&str] = &[
     "/openclaw/call",
     "/openclaw/call/{id}",
     "/openclaw/context",
+    "/openclaw/say",
     "/openclaw/sessions",
     "/openclaw/session/{session}",
 ];
@@ -52,6 +53,7 @@ pub fn routes(ingress: Ingress) -> Router {
             delete(openclaw::end_call).get(openclaw::outcome),
         )
         .route("/openclaw/context", post(openclaw::inject_context))
+        .route("/openclaw/say", post(openclaw::say))
         .route_layer(only_by(doors.commands));
     let reading = Router::new()
         .route("/openclaw/sessions", get(openclaw::sessions))

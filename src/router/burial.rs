@@ -57,7 +57,7 @@ impl Burial {
         rejection: &Rejection,
         turn: Turn,
     ) -> Result<Option<Loaded>, Trouble> {
-        let position = self.position(delivery);
+        let position = position(delivery);
         let read = read(delivery, position).ok();
         let call = subjects::call_of_input(&delivery.subject);
         let letter = self.park(delivery, rejection).await?;
@@ -98,7 +98,7 @@ impl Burial {
 
     /// Parks an input without a word to its log, and returns the number of the letter.
     async fn park(&self, delivery: &Delivery, rejection: &Rejection) -> Result<u64, Trouble> {
-        let read = read(delivery, self.position(delivery)).ok();
+        let read = read(delivery, position(delivery)).ok();
         let (named, traceparent) = read.unzip();
         let call = subjects::call_of_input(&delivery.subject)
             .or_else(|| named.map(|input: Input| input.call));
@@ -208,12 +208,13 @@ impl Burial {
         error!(error = %crate::error_chain::Chain(error), "a log cannot be continued");
         self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    pub fn position(&self, delivery: &Delivery) -> Position {
-        Position {
-            epoch: self.bus.epoch(),
-            sequence: delivery.stream_sequence,
-        }
+/// Where an input stands.
+pub(super) fn position(delivery: &Delivery) -> Position {
+    Position {
+        epoch: delivery.epoch,
+        sequence: delivery.stream_sequence,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tracing::debug;
 
-use super::burial::{Burial, ROLE, Turn, had_effect};
+use super::burial::{Burial, ROLE, Turn, had_effect, position};
 use super::reading::read;
 use crate::bus::advisory::GivenUp;
 use crate::bus::consume::Delivery;
@@ -30,7 +30,7 @@ impl GivenUp for GivenUpInputs {
         reason: &str,
     ) -> Result<(), Trouble> {
         // Only its acknowledgement may have been lost.
-        if let Ok((input, _)) = read(delivery, self.0.position(delivery)) {
+        if let Ok((input, _)) = read(delivery, position(delivery)) {
             match self.0.bus.load_from_leader(input.call.as_str()).await {
                 Ok(loaded) if had_effect(loaded.log.as_ref(), &input) => {
                     let stream_sequence = delivery.stream_sequence;

@@ -121,7 +121,7 @@ impl Worker {
     }
 
     async fn take(&mut self, delivery: &Delivery) -> Result<(), Trouble> {
-        let position = self.burial.position(delivery);
+        let position = burial::position(delivery);
         let (input, traceparent) = match read(delivery, position) {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -133,7 +133,7 @@ impl Worker {
             }
         };
         let (subjects, subject) = (self.bus.subjects(), &delivery.subject);
-        if let Some(text) = subjects::misrouted(subjects, subject, &input.call, &input.kind) {
+        if let Some(text) = subjects::misrouted(&subjects, subject, &input.call, &input.kind) {
             let code = "misrouted";
             return self.bury(delivery, &Rejection { code, text }).await;
         }

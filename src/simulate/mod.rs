@@ -29,4 +29,4 @@ pub use emitter::{Emitter, Retry};
 pub use generator::{Generator, PlannedEvent, plan};
 pub use record::Recorder;
 pub use run::{Summary, run, run_with};
-pub use stand_in::{Dial, Fault, Race, Route, Setup, StandIn, StandInConfig, Twilio};
+pub use stand_in::{Dial, Fault, Race, Route, Setup, StandIn, StandInConfig, Told, Twilio};

@@ -211,8 +211,9 @@ async fn a_role_may_be_told_its_password_in_the_url() {
     let right = wrong.replace("wrong", password);
     let folder = tempfile::tempdir().unwrap();
     let start = |url: &str| {
-        let args = ["router", "--nats-url", url, "--listen", "127.0.0.1:0"];
-        Process::start("router", folder.path(), args, &[])
+        let url = ("VOICEBUS_NATS_URL".to_owned(), url.to_owned());
+        let args = ["router", "--listen", "127.0.0.1:0"];
+        Process::start("router", folder.path(), args, &[url])
     };
     let mut router = start(&right);
     router.ready().await;

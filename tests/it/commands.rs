@@ -1,5 +1,7 @@
 //! The doors for commands: one key is one wish, and a wish means the same at each door.
 
+mod unattended;
+
 use serde_json::{Value, json};
 use voicebus::simulate::{Fault, Race, Route, StandIn};
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use voicebus::bus::feed::{self, Stored};
 use voicebus::bus::letters::{Letter, Letters};
 use voicebus::bus::server::User;
-use voicebus::bus::{self, Auth, Bus, Connection, Settings, streams};
+use voicebus::bus::{self, Auth, Bus, Connection, Settings, Tls, streams};
 use voicebus::domain::ids::{AgentId, CallId};
 use voicebus::domain::session::{Policy, Scope};
 use voicebus::domain::timer::Times;
@@ -230,6 +230,7 @@ async fn connect(server: &harness::Bus, user: User) -> Connection {
                 .reveal()
                 .to_owned(),
         },
+        tls: Tls::default(),
         role: user.name(),
     };
     bus::connect(&settings).await.unwrap()

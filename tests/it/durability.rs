@@ -1,6 +1,7 @@
 //! What an ingress has accepted is stored once and in order, whatever happens to NATS or to it.
 
 mod committer;
+mod leaving;
 mod lives;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! A nats-server per test, as `up` runs it, with the streams the tests need; and the real
 //! executable on top of it.
 
+pub mod certificates;
 pub mod cloudevent;
 mod http;
 mod observer;
@@ -12,6 +13,7 @@ mod ingress;
 mod plain;
 mod proxy;
 mod relaxed;
+mod secure;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -36,6 +38,7 @@ pub use ingress::{Ingress, said};
 pub use plain::Nats;
 pub use proxy::Proxy;
 pub use relaxed::Relaxed;
+pub use secure::Secure;
 
 /// The bound of every wait. Nothing takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);

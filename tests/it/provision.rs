@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, Context};
+use chrono::TimeDelta;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use voicebus::bus::streams::{
-    Action, Entry, Error, Object, Options, Report, provision, read_layout,
+    Action, Entry, Error, KEEPERS, Object, Options, Report, Retention, provision, read_layout,
 };
 
 use crate::harness::Nats;
@@ -174,6 +175,47 @@ async fn a_change_that_would_delete_messages_is_left_to_a_person() {
     assert!(!report.is_settled());
     let info = api(&jetstream, "STREAM.INFO.VOICE_DLQ", json!({})).await;
     assert_eq!(info["state"]["messages"], 3);
+}
+
+/// With the messages of a stream kept for so many days.
+fn kept(key: &str, days: i64) -> Options {
+    let keeper = KEEPERS.iter().find(|keeper| keeper.key == key).unwrap();
+    let mut retention = Retention::default();
+    retention.keep(keeper, TimeDelta::days(days)).unwrap();
+    Options {
+        retention,
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn an_age_that_was_decided_is_set_on_a_stream_that_exists_and_holds_what_is_younger() {
+    let (_nats, jetstream) = provisioned().await;
+    let sent = jetstream.publish("voicebus.commit.CA1.s-1.state.ended", "{}".into());
+    sent.await.unwrap().await.unwrap();
+    let subject = "STREAM.INFO.VOICE_EVENT";
+    let before = api(&jetstream, subject, json!({})).await;
+
+    for (days, nanos) in [(8, 691_200_000_000_000_u64), (90, 7_776_000_000_000_000)] {
+        let report = provision(&jetstream, &kept("voice_event", days))
+            .await
+            .unwrap();
+        let change = the_change(&report);
+        assert_eq!(change.field.as_deref(), Some("max_age"), "{report}");
+        assert_eq!(change.action, Action::Updated, "{report}");
+        let after = api(&jetstream, subject, json!({})).await;
+        assert_eq!(after["config"]["max_age"], nanos);
+        // It is the same stream, with what it held.
+        assert_eq!(after["created"], before["created"]);
+        assert_eq!(after["state"]["messages"], before["state"]["messages"]);
+    }
+    let again = provision(&jetstream, &kept("voice_event", 90))
+        .await
+        .unwrap();
+    assert!(again.is_unchanged(), "{again}");
+    // Nobody decides any more: as the file has it.
+    let report = run(&jetstream).await;
+    assert_eq!(the_change(&report).field.as_deref(), Some("max_age"));
 }
 
 #[tokio::test]

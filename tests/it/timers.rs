@@ -19,7 +19,7 @@ use voicebus::bus::envelope::EventEnvelope;
 use voicebus::bus::feed;
 use voicebus::bus::server::User;
 use voicebus::bus::streams::{self, provision};
-use voicebus::bus::{self, Auth, Connection, Settings, inspect};
+use voicebus::bus::{self, Auth, Connection, Settings, Tls, inspect};
 use voicebus::config::{Config, Overrides};
 use voicebus::http::serve::Listener;
 use voicebus::simulate::emitter;
@@ -289,6 +289,7 @@ fn settings(nats: &Bus, user: User) -> Settings {
             user: user.name().to_owned(),
             password: nats.server.credentials().password(user).reveal().to_owned(),
         },
+        tls: Tls::default(),
         role: user.name(),
     }
 }

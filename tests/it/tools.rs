@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use voicebus::bus::feed::{Feed, Start, Step};
 use voicebus::bus::streams::{self, provision};
-use voicebus::bus::{self, Auth, Bus, Connection, Settings};
+use voicebus::bus::{self, Auth, Bus, Connection, Settings, Tls};
 use voicebus::domain::Timestamp;
 use voicebus::domain::call::{Call, Log, Phase, Progress};
 use voicebus::domain::event::{Change, Event, Said};
@@ -96,6 +96,7 @@ async fn connect(nats: &Nats) -> Connection {
     let settings = Settings {
         url: nats.url().to_owned(),
         auth: Auth::None,
+        tls: Tls::default(),
         role: "observer",
     };
     bus::connect(&settings).await.unwrap()

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
+use voicebus::bus::streams;
 
-use crate::harness::{Options, Process, Up, as_pid, reached, runs};
+use crate::harness::{Options, Process, Up, as_pid, reached, runs, said};
 
 fn run_file(up: &Up) -> Option<Value> {
     let text = std::fs::read(up.data_dir().join("run.json")).ok()?;
@@ -61,5 +62,60 @@ async fn a_data_directory_has_one_up_also_when_nats_is_somebody_elses() {
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains("is in use by process"), "{words}");
     assert!(run_file(&up).is_some());
+    up.stop().await;
+}
+
+/// An operator who lost the stream of inputs makes it again while everything runs.
+#[tokio::test]
+async fn up_goes_on_with_a_stream_of_inputs_that_was_made_anew() {
+    let up = Up::start(Options::default()).await;
+    let post = async |call: &str, id: u32| {
+        let body = said(call, &format!("word {id}"));
+        let answer = up.http.post("/call-event", &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    for id in 0..5 {
+        post("CA0", id).await;
+    }
+    up.settled().await;
+
+    let provision = up.connect("provision").await;
+    let jetstream = async_nats::jetstream::new(provision);
+    for round in 1..=2 {
+        jetstream.delete_stream("VOICE_IN").await.unwrap();
+        // Nobody has it now; what comes is kept in the spool.
+        post("CA0", 10 * round).await;
+        streams::provision(&jetstream, &streams::Options::default())
+            .await
+            .unwrap();
+        post("CA0", 10 * round + 1).await;
+        post("CA1", 10 * round + 2).await;
+        let wanted = 5 + 3 * round as usize;
+        reached("the events", async || {
+            let told = up.observer.read_back().await;
+            if told.len() < wanted {
+                return Err(format!("{} of {wanted}", told.len()));
+            }
+            Ok(())
+        })
+        .await;
+    }
+    up.settled().await;
+    let told = up.observer.read_back().await;
+    let said_in = |call: &str| -> Vec<String> {
+        let of_call = told.iter().filter(|event| event.log() == call);
+        of_call
+            .map(|event| {
+                event.json["data"]["transcript"]["text"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    };
+    let words =
+        |ids: &[u32]| -> Vec<String> { ids.iter().map(|id| format!("word {id}")).collect() };
+    assert_eq!(said_in("CA0"), words(&[0, 1, 2, 3, 4, 10, 11, 20, 21]));
+    assert_eq!(said_in("CA1"), words(&[12, 22]));
     up.stop().await;
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use voicebus::bus::server::User;
-use voicebus::bus::{Auth, Settings as NatsSettings};
+use voicebus::bus::{Auth, Settings as NatsSettings, Tls};
 use voicebus::domain::ids::AgentId;
 use voicebus::http::auth::Tokens;
 use voicebus::http::serve::Listener;
@@ -114,6 +114,7 @@ impl Site {
                 user: User::Ingress.name().to_owned(),
                 password: password.to_owned(),
             },
+            tls: Tls::default(),
             role: "ingress",
         };
         let connection = voicebus::bus::connect(&settings).await.unwrap();

@@ -1,33 +1,14 @@
-//! Commands about sessions: give a call something to know, link a number to a session.
+//! Commands about sessions: link a number to a session.
 
 use std::time::Duration;
 
 use super::{Error, json};
 use crate::bus::Bus;
-use crate::bus::envelope::{ContextRequest, LinkRequest, Outcome};
+use crate::bus::envelope::{LinkRequest, Outcome};
 use crate::domain::command::Verb;
-use crate::domain::ids::{CallId, IntentId};
+use crate::domain::ids::IntentId;
 
 impl Bus {
-    /// Stores that a call is given something to know and waits for the outcome.
-    ///
-    /// # Errors
-    /// See [`enum@Error`].
-    pub async fn give_context(
-        &self,
-        id: &IntentId,
-        call: &CallId,
-        request: &ContextRequest,
-        wait: Duration,
-    ) -> Result<Outcome, Error> {
-        let request = ContextRequest {
-            id: Some(id.to_string()),
-            ..request.clone()
-        };
-        self.submit(Verb::Context, call.as_str(), id, json(&request)?, wait)
-            .await
-    }
-
     /// Stores that a number is linked to a session, or (without a session) no longer is, and waits
     /// for the outcome.
     ///
@@ -43,7 +24,7 @@ impl Bus {
             Some(_) => Verb::Link,
             None => Verb::Unlink,
         };
-        self.submit(verb, id.as_str(), id, json(request)?, wait)
-            .await
+        let command = self.store_command(verb, id.as_str(), id, json(request)?);
+        self.submit(id, wait, command).await
     }
 }

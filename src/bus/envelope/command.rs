@@ -268,6 +268,16 @@ impl HangupRequest {
     }
 }
 
+/// The id in a command about a call that cannot be used otherwise, so that its end can be told.
+#[must_use]
+pub fn id_in(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    Some(serde_json::from_slice::<Named>(bytes).ok()?.id)
+}
+
 /// The answer to somebody who waits for a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {

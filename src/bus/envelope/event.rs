@@ -80,6 +80,10 @@ pub struct EventData {
     /// For `context.injected`: what the call was given to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Box<RawValue>>,
+    /// For `context.injected`: whether the conversation that is going on was told, certainly. Else
+    /// only those know who read this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<bool>,
     /// For `error.occurred`: what could not be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorData>,
@@ -137,8 +141,9 @@ pub fn encode_event(event: &Event, traceparent: Option<&str>) -> Result<(Bytes, 
                 letter: Some(*letter),
             });
         }
-        Change::Context(text) => {
-            let context = RawValue::from_string(text.clone());
+        Change::Context(context) => {
+            data.live = Some(context.live);
+            let context = RawValue::from_string(context.json.clone());
             data.context = Some(context.map_err(|source| Error::Json { what: WHAT, source })?);
         }
         Change::Linked(link) => data.link = Some(LinkData::of(link)),

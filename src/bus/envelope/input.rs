@@ -10,7 +10,8 @@ use super::{Error, field, from_bytes, to_bytes, word};
 use crate::domain::Timestamp;
 use crate::domain::ids::{AgentId, CallId, EventId, IntentId, SessionKey};
 use crate::domain::input::{
-    AudioMark, Direction, End, EndReason, Input, InputKind, Position, Recorded, Speaker, Utterance,
+    AudioMark, Context, Direction, End, EndReason, Input, InputKind, Position, Recorded, Speaker,
+    Utterance,
 };
 use crate::domain::phone::{E164, Party};
 
@@ -86,6 +87,8 @@ enum Says {
     Context {
         /// JSON as text: a tagged enum cannot hold raw JSON.
         context: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        live: bool,
     },
     Command(CommandSnapshot),
     Linked(LinkData),
@@ -150,7 +153,8 @@ pub fn encode_input(
         },
         InputKind::Cancelled => Says::Cancelled,
         InputKind::Context(context) => Says::Context {
-            context: context.clone(),
+            context: context.json.clone(),
+            live: context.live,
         },
         InputKind::Command(report) => Says::Command(CommandSnapshot::from_report(report)),
         InputKind::Linked(link) => Says::Linked(LinkData::of(link)),
@@ -252,7 +256,10 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
             to: field(WHAT, "to", E164::parse(&to))?,
         },
         Says::Cancelled => InputKind::Cancelled,
-        Says::Context { context } => InputKind::Context(context),
+        Says::Context { context, live } => InputKind::Context(Context {
+            json: context,
+            live,
+        }),
         Says::Command(snapshot) => InputKind::Command(snapshot.to_report()?),
         Says::Linked(link) => InputKind::Linked(link.to_link()?),
     };
@@ -369,7 +376,10 @@ mod tests {
             to: None,
             was: Some(SessionKey::main(&AgentId::parse("main").unwrap())),
         }));
-        roundtrip(InputKind::Context("{\"k\":[1,1e400]}".into()));
+        for live in [true, false] {
+            let json = "{\"k\":[1,1e400]}".into();
+            roundtrip(InputKind::Context(Context { json, live }));
+        }
     }
 
     #[test]

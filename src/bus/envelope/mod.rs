@@ -9,10 +9,11 @@ mod event;
 mod input;
 mod link;
 mod record;
+mod say;
 mod timer;
 
 pub use budget::BudgetRecord;
-pub use command::{DialRequest, HangupRequest, Outcome, ResolveRequest};
+pub use command::{DialRequest, HangupRequest, Outcome, ResolveRequest, id_in};
 pub use context::ContextRequest;
 pub use event::{
     CallSnapshot, CommandSnapshot, CompletedSnapshot, Conversation, ConversationHole,
@@ -22,6 +23,7 @@ pub use event::{
 pub use input::{InputEnvelope, decode_input, encode_input};
 pub use link::{LinkData, LinkRecord, LinkRequest};
 pub use record::{FlightRecord, IntentRecord, NumberRecord, ResumeRecord};
+pub use say::SayRequest;
 pub use timer::{decode_timer, encode_timer};
 
 use thiserror::Error;

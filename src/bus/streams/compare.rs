@@ -34,6 +34,9 @@ pub(super) fn differences(wanted: &Wanted, info: &Value) -> Vec<Difference> {
             _ => all.push(Difference {
                 verdict: match wanted.object.kind {
                     Kind::Consumer => consumer_verdict(field),
+                    Kind::Stream | Kind::Bucket if field == "max_age" && wanted.is_age_decided => {
+                        Verdict::Safe
+                    }
                     Kind::Stream | Kind::Bucket => stream_verdict(field, &wanted.config, info),
                 },
                 field: field.clone(),
@@ -240,6 +243,7 @@ mod tests {
         Wanted {
             object: Object::stream("S"),
             config,
+            is_age_decided: false,
         }
     }
 
@@ -319,6 +323,18 @@ mod tests {
     }
 
     #[test]
+    fn an_age_that_somebody_decided_counts_for_what_is_older_too() {
+        let mut wanted = stream(json!({ "max_age": DAY }));
+        wanted.is_age_decided = true;
+        let all = differences(&wanted, &info(json!({ "max_age": 9 * DAY })));
+        assert_eq!(all[0].verdict, Verdict::Safe);
+        // Nothing else of the stream is freer for that.
+        wanted.config = json!({ "max_bytes": 999 });
+        let all = differences(&wanted, &info(json!({ "max_bytes": 5000 })));
+        assert_ne!(all[0].verdict, Verdict::Safe);
+    }
+
+    #[test]
     fn subjects_may_be_added_and_not_taken_away() {
         assert!(verdict(
             json!({ "subjects": ["a", "b"] }),
@@ -389,6 +405,7 @@ mod tests {
         let wanted = Wanted {
             object: Object::consumer("S", "p0"),
             config: json!({ "max_ack_pending": 1, "filter_subject": "a.>" }),
+            is_age_decided: false,
         };
         let found = json!({ "config": { "max_ack_pending": 1000, "filter_subject": "b.>" } });
         let all = differences(&wanted, &found);

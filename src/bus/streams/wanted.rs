@@ -30,6 +30,8 @@ const COMMANDS: &str = "VOICE_CMD";
 pub(super) struct Wanted {
     pub(super) object: Object,
     pub(super) config: Value,
+    /// Whether somebody said how old messages may become, and so that older ones are to go.
+    pub(super) is_age_decided: bool,
 }
 
 impl Wanted {
@@ -100,12 +102,17 @@ fn stream(kind: Kind, text: &str, options: &Options) -> Wanted {
     let mut config = parse(text);
     config["num_replicas"] = json!(options.replicas.get());
     let name = text_of(&config, "name");
+    let age_max = options.retention.age_max(&name);
+    if let Some(age_max) = age_max {
+        config["max_age"] = json!(age_max);
+    }
     Wanted {
         object: match kind {
             Kind::Bucket => Object::bucket(name.trim_start_matches("KV_")),
             Kind::Stream | Kind::Consumer => Object::stream(&name),
         },
         config,
+        is_age_decided: age_max.is_some(),
     }
 }
 
@@ -114,6 +121,7 @@ fn consumer(stream: &str, text: &str) -> Wanted {
     Wanted {
         object: Object::consumer(stream, &text_of(&config, "durable_name")),
         config,
+        is_age_decided: false,
     }
 }
 
@@ -158,7 +166,7 @@ mod tests {
             let one = filter.as_str().unwrap().replace('*', "x");
             assert!(crate::bus::subjects::is_control(&one), "{one}");
         }
-        assert_eq!(filters.len(), 7);
+        assert_eq!(filters.len(), 8);
         for other in [
             "voice.cmd.dial.x",
             "voice.cmd.cancel.x.y",

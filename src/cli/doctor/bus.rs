@@ -109,7 +109,7 @@ fn compared(report: &Report) -> Check {
         .filter(|entry| matches!(entry.action, Action::Updated | Action::CannotChange))
         .filter_map(|entry| Some((entry, entry.field.as_deref()?)))
         // A limit of one's own is a decision and no mistake.
-        .filter(|(_, field)| *field != "max_bytes")
+        .filter(|(_, field)| !matches!(*field, "max_bytes" | "max_age"))
         .map(|(entry, field)| format!("{field} of {}", entry.object))
         .collect();
     match (missing.is_empty(), differs.is_empty()) {

@@ -58,6 +58,8 @@ fn address(url: &str) -> String {
 fn said(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         "no answer in time".to_owned()
+    } else if error.is_connect() && format!("{error:?}").contains("InvalidCertificate") {
+        "its certificate is not trusted on this machine, or is for another name".to_owned()
     } else if error.is_connect() {
         "nobody listens there".to_owned()
     } else if error.is_builder() {

@@ -8,7 +8,7 @@ use crate::cli::target::{Error, Running, Target, is_alive};
 /// The voicebus of the data directory, when that is where NATS is looked for.
 pub(super) fn running(target: &Target, checks: &mut Vec<Check>) -> Option<Running> {
     const NAME: &str = "voicebus";
-    if target.nats_url.is_some() {
+    if target.nats.nats_url.is_some() {
         return None;
     }
     let dir = target.data_dir.display();
@@ -60,9 +60,10 @@ pub(super) async fn nats(target: &Target, checks: &mut Vec<Check>) -> Option<Con
         Err(error) => {
             let advice = match error {
                 Error::NotRunning { .. } | Error::Gone { .. } => "nothing else was looked at",
-                Error::File { .. } | Error::NoPassword { .. } | Error::Connect(_) => {
-                    "nothing behind NATS was looked at"
-                }
+                Error::File { .. }
+                | Error::NoPassword { .. }
+                | Error::Usage(_)
+                | Error::Connect(_) => "nothing behind NATS was looked at",
             };
             checks.push(Check::wrong(NAME, error.to_string(), advice));
             return None;

@@ -3,9 +3,7 @@ use super::*;
 fn target(dir: &Path) -> Target {
     Target {
         data_dir: dir.to_owned(),
-        nats_url: None,
-        nats_user: None,
-        creds: None,
+        nats: NatsArgs::default(),
     }
 }
 
@@ -78,7 +76,7 @@ fn a_file_that_cannot_be_used_is_named_and_not_repeated() {
 #[test]
 fn elsewhere_the_inbox_is_that_of_the_user_who_gets_in() {
     let mut target = target(Path::new("."));
-    target.nats_url = Some("nats://h:4222".to_owned());
+    target.nats.nats_url = Some("nats://h:4222".to_owned());
     let settings = |target: &Target, password: Option<&str>| {
         target
             .settings(OBSERVER, |name| {
@@ -93,7 +91,7 @@ fn elsewhere_the_inbox_is_that_of_the_user_who_gets_in() {
         settings(&target, Some("p")),
         said("observer", "Password(observer)")
     );
-    target.nats_user = Some("agent".to_owned());
+    target.nats.nats_user = Some("agent".to_owned());
     assert_eq!(
         settings(&target, Some("p")),
         said("agent", "Password(agent)")
@@ -102,15 +100,15 @@ fn elsewhere_the_inbox_is_that_of_the_user_who_gets_in() {
         settings(&target, None),
         Err("no password for NATS user `agent`: set VOICEBUS_NATS_PASSWORD, or VOICEBUS_NATS_PASSWORD_FILE to a file".to_owned())
     );
-    target.nats_user = None;
-    target.nats_url = Some("nats://router:x%40y@h:4222".to_owned());
+    target.nats.nats_user = None;
+    target.nats.nats_url = Some("nats://router:x%40y@h:4222".to_owned());
     assert_eq!(
         settings(&target, Some("p")),
         said("router", "Password(router)")
     );
     let settings_of_url = target.settings(OBSERVER, no_env).unwrap();
     assert_eq!(login(&settings_of_url.auth), ("router", "x@y"));
-    target.creds = Some("a.creds".into());
+    target.nats.creds = Some("a.creds".into());
     assert_eq!(
         settings(&target, None),
         said("observer", "Credentials(a.creds)")

@@ -5,7 +5,7 @@ use crate::domain::call::{Call, Log, Phase};
 use crate::domain::event::{Change, Event, Said};
 use crate::domain::ids::{IntentId, SessionKey};
 use crate::domain::input::{
-    Direction, End, EndReason, Input, InputKind, Recorded, Speaker, Utterance,
+    Context, Direction, End, EndReason, Input, InputKind, Recorded, Speaker, Utterance,
 };
 use crate::domain::phone::{E164, Party};
 use crate::domain::session::{Binding, Claim, Policy, Resolution, Rule, resolve};
@@ -212,12 +212,12 @@ impl Step<'_> {
         }
     }
 
-    fn context(&self, context: &str) -> Outcome {
+    fn context(&self, context: &Context) -> Outcome {
         let call = self.so_far();
         if call.phase == Phase::Ended {
             return Outcome::Late;
         }
-        self.applied(call, Change::Context(context.to_owned()), None)
+        self.applied(call, Change::Context(context.clone()), None)
     }
 
     fn utterance(&self, utterance: &Utterance) -> Outcome {

@@ -190,7 +190,7 @@ fn initiated(command: &CommandSnapshot) -> String {
 }
 
 /// The key of the header, if there is one.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>, Error> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>, Error> {
     let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(line) = lines.next() else {
         return Ok(None);

@@ -74,8 +74,6 @@ pub enum Source {
     OpenAi,
     /// `POST /webhook/twilio`.
     Twilio,
-    /// `POST /openclaw/context`.
-    OpenClaw,
 }
 
 impl Source {
@@ -89,7 +87,6 @@ impl Source {
             Self::CloudEvents => "cloudevents",
             Self::OpenAi => "openai",
             Self::Twilio => "twilio",
-            Self::OpenClaw => "openclaw",
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn word(source: Source, event_type: &str) -> Option<Word> {
             "audio_sent" => Some(Word::Audio(AudioMark::Sent)),
             _ => None,
         },
-        Source::CloudEvents | Source::OpenAi | Source::Twilio | Source::OpenClaw => None,
+        Source::CloudEvents | Source::OpenAi | Source::Twilio => None,
     };
     contract.or_else(|| dotted(event_type))
 }

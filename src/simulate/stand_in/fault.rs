@@ -16,6 +16,8 @@ pub enum Route {
     History,
     /// `GET /health`
     Health,
+    /// The tap's `POST /voicebus/calls/{id}/say` and `…/context`
+    Speak,
 }
 
 /// One thing that goes wrong.

@@ -45,6 +45,7 @@ pub use fault::{Fault, Route, Twilio};
 use leg::Timing;
 use reply::{HangUp, Reply, hang_up};
 pub use rules::{OWN_NUMBER, Setup};
+pub use tap::Told;
 
 use super::args::Version;
 use super::emitter::Emitter;
@@ -147,6 +148,7 @@ impl StandIn {
             calls: Mutex::default(),
             faults: Mutex::default(),
             journal: Mutex::default(),
+            spoken: Mutex::default(),
             ids: Mutex::new(Random::stream(config.seed, "call id", 0)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -169,6 +171,11 @@ impl StandIn {
     /// Every `POST /call` so far, in the order in which they came, whatever was answered.
     pub fn calls(&self) -> Vec<Dial> {
         self.shared.calls().dials().cloned().collect()
+    }
+
+    /// What the tap has told conversations so far, in order.
+    pub fn told(&self) -> Vec<Told> {
+        self.shared.spoken().told.clone()
     }
 
     /// How many calls `GET /calls` lists.
@@ -230,6 +237,7 @@ struct Shared {
     calls: Mutex<Calls>,
     faults: Mutex<Faults>,
     journal: Mutex<tap::Journal>,
+    spoken: Mutex<tap::Spoken>,
     ids: Mutex<Random>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -247,6 +255,10 @@ impl Shared {
 
     fn journal(&self) -> MutexGuard<'_, tap::Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spoken(&self) -> MutexGuard<'_, tap::Spoken> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setup(&self) -> Setup {
@@ -323,6 +335,7 @@ fn router(shared: &Arc<Shared>) -> Router {
         .route("/call/{id}", delete(dial::cancel))
         .route("/voicebus/tap", get(tap::tap))
         .route("/voicebus/intents/{id}", get(tap::intent))
+        .route("/voicebus/calls/{id}/{verb}", post(tap::speak))
         .fallback(reads::not_found)
         .method_not_allowed_fallback(reads::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(

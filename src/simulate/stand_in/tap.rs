@@ -1,6 +1,8 @@
 //! A tap beside the server, as `docs/tap-contract.md` has it: keeps account of intents, and lets each
 //! of them through once. Kept in memory only; a stand-in is not killed.
 
+mod speech;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::reply::HangUp;
+pub use speech::{Spoken, Told, speak};
 
 /// What is known of one intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub async fn tap(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!({
         "tap": 1,
         "version": env!("CARGO_PKG_VERSION"),
-        "features": ["intents"],
+        "features": ["intents", "context", "say"],
         "complete_since": shared.journal().began,
         "time": Utc::now(),
     }))

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use voicebus::bus::publish::Message;
 use voicebus::bus::server::User;
 use voicebus::bus::subjects::Subjects;
-use voicebus::bus::{self, Auth, Bus};
+use voicebus::bus::{self, Auth, Bus, Tls};
 use voicebus::domain::ids::CallId;
 use voicebus::domain::input::InputKind;
 use voicebus::ingress::Counters;
@@ -32,6 +32,7 @@ impl Stage {
         let settings = bus::Settings {
             url: nats.url().to_owned(),
             auth: Auth::None,
+            tls: Tls::default(),
             role: "ingress",
         };
         let bus = Bus::open(bus::connect(&settings).await.unwrap())
@@ -260,6 +261,7 @@ async fn as_ingress(server: &harness::Bus, options: Options) -> Stage {
             user: User::Ingress.name().to_owned(),
             password: password.reveal().to_owned(),
         },
+        tls: Tls::default(),
         role: User::Ingress.name(),
     };
     let connection = bus::connect(&settings).await.unwrap();

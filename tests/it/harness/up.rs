@@ -66,7 +66,8 @@ impl Up {
         .await;
         assert_eq!(run["pid"], process.pid());
         let text = |name: &str| run[name].as_str().unwrap().to_owned();
-        let address = text("http").replace("http://", "").parse().unwrap();
+        let (_scheme, address) = run["http"].as_str().unwrap().split_once("://").unwrap();
+        let address = address.parse().unwrap();
         Self {
             nats_pid: u32::try_from(run["nats_pid"].as_u64().unwrap()).unwrap(),
             nats: text("nats"),
