@@ -71,7 +71,7 @@ export class Voicebus {
   }
 
   /** Starts the stand-in for the call server, which writes down what it dials. */
-  async serve(): Promise<void> {
+  async serve(...args: string[]): Promise<void> {
     const log = join(this.dir, "stand-in.log");
     this.#standIn = new Program(
       BINARY,
@@ -80,6 +80,7 @@ export class Voicebus {
         ...["--listen", `127.0.0.1:${this.#ports.server}`],
         ...["--target", this.http],
         ...["--record", this.dials],
+        ...args,
       ],
       log,
     );

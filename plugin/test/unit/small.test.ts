@@ -14,6 +14,7 @@ import { Lanes } from "../../src/lanes.ts";
 import { agentOf } from "../../src/session-key.ts";
 import { readSettings, secretsOf } from "../../src/settings.ts";
 import { tell } from "../../src/tools/call.ts";
+import { said } from "../../src/tools/running.ts";
 import { call, ended } from "./fixtures.ts";
 
 test("an event that cannot be read says why, and nothing of what was said", () => {
@@ -109,6 +110,17 @@ test("the same tool call has the same intent, another one another", () => {
   assert.equal(intentOf("s", "t"), intentOf("s", "t"));
   assert.notEqual(intentOf("s", "t"), intentOf("s", "u"));
   assert.ok(isId(intentOf("s", "t")));
+});
+
+test("each outcome of words to say is a sentence that an agent can act on", () => {
+  const command = { id: "i", verb: "say", session: "agent:main:main", call: "CA1" };
+  const told = (status: string, reason?: string) =>
+    said({ ...command, status, ...(reason ? { reason } : {}) }, "CA1").text;
+  assert.equal(told("confirmed"), "It is being said.");
+  assert.equal(told("refused", "the call is over"), "Not said: refused because the call is over.");
+  assert.match(told("expired"), /^Not said: it could not be said in time/);
+  assert.match(told("unknown"), /^It is not known whether it was said\. Look with voice_calls/);
+  assert.match(said(undefined, "CA1").text, /^It is queued/);
 });
 
 test("each outcome of a dial is a sentence that an agent can act on", () => {
