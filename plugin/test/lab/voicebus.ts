@@ -116,8 +116,12 @@ export class Voicebus {
 
   /** Kills the nats-server alone; voicebus brings it back. */
   killNats(): void {
-    const run = JSON.parse(readFileSync(join(this.dir, "data", "run.json"), "utf8"));
-    process.kill(run.nats_pid, "SIGKILL");
+    process.kill(this.natsPid, "SIGKILL");
+  }
+
+  /** The process of its nats-server. */
+  get natsPid(): number {
+    return JSON.parse(readFileSync(join(this.dir, "data", "run.json"), "utf8")).nats_pid;
   }
 
   async down(): Promise<void> {

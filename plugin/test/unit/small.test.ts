@@ -3,6 +3,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { isTooOld } from "../../src/bus/connection.ts";
 import { conversationOf, readEvent, UnreadableEvent } from "../../src/bus/event.ts";
 import { intentOf } from "../../src/bus/requests.ts";
 import { eventsOf, isId } from "../../src/bus/subjects.ts";
@@ -198,6 +199,13 @@ test("the password comes from the environment or a file, and errors name what to
     /has no password of the user "other"/,
   );
   assert.throws(() => readSettings({ timeZone: "Mars" }, {}), /no time zone/);
+  assert.throws(
+    () => secretsOf(nats({ nkeyFile: path }), {}).natsSeed(),
+    /holds no seed of a user/,
+  );
+  assert.deepEqual(["2.9.25", "2.11.4", "2.12.0", "2.15.1", "3.0.0"].map(isTooOld), [
+    ...[true, true, false, false, false],
+  ]);
 });
 
 test("the defaults are those that the schema tells people", async () => {
