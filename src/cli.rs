@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod forget;
 pub mod hangup;
 pub mod link;
+pub mod links;
 pub mod openapi;
 pub mod paint;
 pub mod replay;
@@ -87,6 +88,8 @@ enum Command {
     Link(link::Args),
     /// Leave the calls of a number to the configured rules again
     Unlink(link::UnlinkArgs),
+    /// List the numbers whose calls go into a session of their own
+    Links(links::Args),
     /// Look at what could not be used, try it again, or remove it
     Dlq(dlq::Args),
     /// Forget a call or a caller: remove what is stored about them, and prove it
@@ -172,6 +175,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Say(args) => tool(say::run(args, &mut io::stdout())).await,
         Command::Link(args) => tool(link::run(args, &mut io::stdout())).await,
         Command::Unlink(args) => tool(link::run_unlink(args, &mut io::stdout())).await,
+        Command::Links(args) => tool(links::run(args, &mut io::stdout())).await,
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
         Command::Forget(args) => tool(forget::run(args, &mut io::stdout())).await,
         Command::Replay(args) => tool(replay::run(args, &mut io::stdout())).await,

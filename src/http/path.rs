@@ -8,9 +8,9 @@ use super::Error;
 
 /// The one name in a path, with its escapes read.
 #[derive(Debug, Clone)]
-pub struct Named(pub String);
+pub struct NameInPath(pub String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::Counters;
 use crate::bus::canary::Watched;
 use crate::bus::durability::Durability;
+use crate::bus::envelope::LinkRecord;
 use crate::bus::service::EgressStatus;
 use crate::domain::Timestamp;
 
@@ -62,21 +63,17 @@ pub(super) struct CallPlaced {
     pub message: String,
 }
 
-/// A command is stored, and what becomes of it is not known yet.
+/// A call to place is stored, and what becomes of it is not known yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CommandStored {
-    /// `queued`, or `canceling` when a call is taken back.
+    /// `queued`.
     pub status: &'static str,
     /// Ask for it at `/openclaw/call/{id}`.
     pub intent_id: String,
     /// The session as it was named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub openclaw_session_id: Option<String>,
+    pub openclaw_session_id: String,
     /// The session as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub session_key: Option<String>,
+    pub session_key: String,
     /// The same for people.
     pub message: String,
 }
@@ -90,6 +87,45 @@ pub(super) struct CallsEnded {
     pub call_id: String,
     /// How many.
     pub calls: usize,
+    /// The dials that were taken back beside them.
+    pub intent_ids: Vec<String>,
+}
+
+/// Calls are taken back that were not placed yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TakenBack {
+    /// `canceling`.
+    pub status: &'static str,
+    /// The one that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub intent_id: Option<String>,
+    /// All that a session waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub intent_ids: Option<Vec<String>>,
+    /// The same for people.
+    pub message: String,
+}
+
+/// The links from numbers to sessions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Links {
+    #[schema(value_type = Vec<Object>)]
+    pub links: Vec<LinkRecord>,
+    /// Whether there are more than are listed.
+    pub more: bool,
+}
+
+/// What became of a link.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LinkSet {
+    /// `linked`, `unlinked`, or `queued` while that is not known.
+    pub status: &'static str,
+    /// The session as it is.
+    pub session_key: Option<String>,
+    /// Names the command in the events about it.
+    pub command_id: String,
 }
 
 /// A call was given something to know.

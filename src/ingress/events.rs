@@ -34,6 +34,10 @@ use crate::http::error::Refusal;
 /// After so many seconds a full spool may have room again: a few of its rounds fit into them.
 const SPOOL_RETRY_SECONDS: u32 = 5;
 
+/// The header that says which voicebus has answered: a sender that has much to say (a tap) looks
+/// whether they fit.
+type Version = [(&'static str, &'static str); 1];
+
 /// The phone-call server's own emitter, for which exactly 200 counts.
 #[utoipa::path(post, path = "/call-event", tag = "events", request_body = CallEvent,
     responses((status = 200, body = EventTaken)))]
@@ -93,12 +97,15 @@ pub(super) async fn forward(
         (CloudEvent = "application/cloudevents+json"),
         (Vec<CloudEvent> = "application/cloudevents-batch+json"),
     )),
-    responses((status = 200, body = EventsTaken), (status = 422, body = Refusal)))]
+    responses(
+        (status = 200, body = EventsTaken, headers(("voicebus-version" = String))),
+        (status = 422, body = Refusal)
+    ))]
 pub(super) async fn cloudevents(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<EventsTaken>, Error> {
+) -> Result<(Version, Json<EventsTaken>), Error> {
     let bytes = ingress.counted(ingress.bodies.read(&headers, body, ContentType::Any).await)?;
     let lines = headers
         .iter()
@@ -113,10 +120,14 @@ pub(super) async fn cloudevents(
         let original = if whole { bytes.clone() } else { Bytes::new() };
         answers.push(ingress.take(one, None, &original).await?.answer("accepted"));
     }
-    Ok(Json(EventsTaken {
+    let answer = EventsTaken {
         status: "accepted",
         events: answers,
-    }))
+    };
+    Ok((
+        [("voicebus-version", env!("CARGO_PKG_VERSION"))],
+        Json(answer),
+    ))
 }
 
 /// Asks for the transcript of one call to be completed from the server's history.

@@ -21,8 +21,9 @@ mod signed_ids;
 mod status;
 mod webhooks;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use body::Bodies;
 use chrono_tz::Tz;
@@ -65,6 +66,9 @@ pub struct Counters {
     pub parked: AtomicU64,
     /// Requests whose signature was not believed. Many at once mean a key or a clock that is wrong.
     pub unverified: AtomicU64,
+    /// Of these, requests that were signed with a key of ours at another time than now: a clock is
+    /// wrong, ours or the sender's, or somebody repeats what was sent before.
+    pub stale: AtomicU64,
     /// Signed ids that came again with another body: a sender's mistake, or a forgery with its key.
     pub ids_reused: AtomicU64,
     /// Requests that were refused for what they say.
@@ -98,6 +102,7 @@ pub struct Ingress {
     bodies: Bodies,
     signed_ids: SignedIds,
     counters: Arc<Counters>,
+    skew_told: Arc<Mutex<Option<Instant>>>,
     started_at: Timestamp,
 }
 
@@ -120,6 +125,7 @@ impl Ingress {
             bodies: Bodies::default(),
             signed_ids: SignedIds::default(),
             counters,
+            skew_told: Arc::default(),
             started_at: chrono::Utc::now(),
         };
         (ingress, running)

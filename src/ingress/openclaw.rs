@@ -5,6 +5,7 @@ pub(super) mod call;
 pub(super) mod conversation;
 mod deadline;
 pub(super) mod end;
+pub(super) mod links;
 mod wait;
 
 use axum::Json;
@@ -27,7 +28,7 @@ use crate::domain::ids::SessionKey;
 use crate::error_chain::Chain;
 use crate::http::Error;
 use crate::http::error::Refusal;
-use crate::http::path::Named;
+use crate::http::path::NameInPath;
 
 /// The sessions that have a call which is not over.
 #[utoipa::path(get, path = "/openclaw/sessions", tag = "reading",
@@ -52,7 +53,7 @@ pub(super) async fn sessions(State(ingress): State<Ingress>) -> Result<Json<Sess
     responses((status = 200, body = Session), (status = 404, body = Refusal)))]
 pub(super) async fn session(
     State(ingress): State<Ingress>,
-    Named(session): Named,
+    NameInPath(session): NameInPath,
 ) -> Result<Json<Session>, Error> {
     let key = ingress.session_key(&session)?;
     let view = ingress.session_view(&key).await?;
@@ -203,7 +204,9 @@ fn not_done(status: Status, command: &CommandSnapshot, passes_at: Option<Timesta
             let status = match command.code.as_deref() {
                 Some("bad-request" | "bad-command") => StatusCode::UNPROCESSABLE_ENTITY,
                 Some("no-such-call") => StatusCode::NOT_FOUND,
-                Some("not-configured") => StatusCode::SERVICE_UNAVAILABLE,
+                Some("not-configured" | "records-full" | "limits-unreadable") => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 Some("carrier-busy" | "server-busy") => StatusCode::TOO_MANY_REQUESTS,
                 _ => StatusCode::BAD_GATEWAY,
             };

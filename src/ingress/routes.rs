@@ -29,6 +29,7 @@ const MEASURED: &[&str] = &[
     "/openclaw/call/{id}",
     "/openclaw/context",
     "/openclaw/say",
+    "/openclaw/links",
     "/openclaw/sessions",
     "/openclaw/session/{session}",
 ];
@@ -97,7 +98,12 @@ fn of_commands() -> OpenApiRouter<Ingress> {
         .routes(routes!(openclaw::call::place_call))
         .routes(routes!(openclaw::end::end_call, openclaw::call::outcome))
         .routes(routes!(openclaw::conversation::inject_context))
-        .routes(routes!(openclaw::conversation::say));
+        .routes(routes!(openclaw::conversation::say))
+        .routes(routes!(
+            openclaw::links::links,
+            openclaw::links::link,
+            openclaw::links::unlink
+        ));
     let door = Behind {
         opens_with: OURS,
         refusals: &[401, 408, 409, 413, 415, 429, 503],

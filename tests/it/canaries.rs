@@ -76,7 +76,7 @@ fn value(name: &str, n: usize) -> Value {
         "specversion" => json!("1.0"),
         "direction" => json!("inbound"),
         "timestamp" | "time" => json!("2026-11-22T12:00:00Z"),
-        "to" => json!(NUMBER),
+        "to" | "number" => json!(NUMBER),
         "phoneNumber" => json!(format!("\"{WORD}\" <sip:{NUMBER}@host>;tag={WORD}")),
         "created_at" => json!(1_795_348_798),
         "deadline" => json!(60),

@@ -26,6 +26,7 @@ mod fuzz;
 mod guards;
 mod harness;
 mod https;
+mod limits;
 mod links;
 mod metrics;
 mod model;

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::deadline::Deadline;
 use super::{answered, no_view, not_done, not_stored, refused, wait};
+use crate::bus::command::Named;
 use crate::bus::envelope::{CommandSnapshot, DialRequest, Outcome};
 use crate::bus::idempotency::Key;
 use crate::bus::service;
@@ -22,7 +23,7 @@ use crate::error_chain::Chain;
 use crate::fresh_intent;
 use crate::http::Error;
 use crate::http::error::Refusal;
-use crate::http::path::Named;
+use crate::http::path::NameInPath;
 use crate::ingress::Ingress;
 use crate::ingress::answers::{CallPlaced, CommandStored};
 
@@ -101,7 +102,8 @@ pub(in crate::ingress) async fn place_call(
     let outcome = match checked {
         Ok(deadline) => {
             request.deadline = deadline;
-            ingress.bus.dial(&intent, &request, wait).await
+            let named = key.as_ref().map_or(Named::Now, |_key| Named::ByCaller);
+            ingress.bus.dial(&intent, named, &request, wait).await
         }
         // It may have been asked for in time, and be asked for again.
         Err(refusal) if key.is_some() => match ingress.bus.told_of_dial(&intent, &request).await {
@@ -130,7 +132,7 @@ pub(in crate::ingress) async fn place_call(
     ))]
 pub(in crate::ingress) async fn outcome(
     State(ingress): State<Ingress>,
-    Named(id): Named,
+    NameInPath(id): NameInPath,
 ) -> Result<Response, Error> {
     let unknown = || {
         Error::new(
@@ -184,8 +186,8 @@ impl About<'_> {
                 let stored = CommandStored {
                     status: "queued",
                     intent_id: intent.to_string(),
-                    openclaw_session_id: Some((*session).to_owned()),
-                    session_key: Some((*key).to_owned()),
+                    openclaw_session_id: (*session).to_owned(),
+                    session_key: (*key).to_owned(),
                     message: format!(
                         "the call is stored and will be placed; ask for its outcome at /openclaw/call/{intent}"
                     ),

@@ -1,5 +1,5 @@
-//! `DELETE /openclaw/call/{id}`: ends the calls of a session, or takes a call back that was not
-//! placed yet.
+//! `DELETE /openclaw/call/{id}`: ends the calls of a session and takes back those that wait, or one
+//! that was not placed yet.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,27 +12,28 @@ use crate::domain::ids::{CallId, IntentId};
 use crate::fresh_intent;
 use crate::http::Error;
 use crate::http::error::Refusal;
-use crate::http::path::Named;
+use crate::http::path::NameInPath;
 use crate::ingress::Ingress;
-use crate::ingress::answers::{CallsEnded, CommandStored};
+use crate::ingress::answers::{CallsEnded, TakenBack};
 
 /// Most calls that are ended for one session by one request.
 const ENDED_AT_ONCE_MAX: usize = 8;
 
 /// Ends the calls of a session, or takes a call back.
 ///
-/// An intent's id takes that call back, also when the intent itself is still on its way: it is never
+/// With the calls go the dials that the session waits for, as far as egress has told of them. An
+/// intent's id takes that call back, also when the intent itself is still on its way: it is never
 /// placed then.
 #[utoipa::path(delete, path = "/openclaw/call/{id}", tag = "commands",
     params(("id" = String, Path, description = "A session, or an intent.")),
     responses(
-        (status = 200, body = CallsEnded), (status = 202, body = CommandStored),
+        (status = 200, body = CallsEnded), (status = 202, body = TakenBack),
         (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
         (status = 502, body = Refusal), (status = 504, body = Refusal)
     ))]
 pub(in crate::ingress) async fn end_call(
     State(ingress): State<Ingress>,
-    Named(id): Named,
+    NameInPath(id): NameInPath,
 ) -> Result<Response, Error> {
     if let Some(intent) = intent(&id) {
         ingress
@@ -40,11 +41,10 @@ pub(in crate::ingress) async fn end_call(
             .cancel_dial(&intent)
             .await
             .map_err(|error| not_stored(&error))?;
-        let stored = CommandStored {
+        let stored = TakenBack {
             status: "canceling",
-            intent_id: intent.to_string(),
-            openclaw_session_id: None,
-            session_key: None,
+            intent_id: Some(intent.to_string()),
+            intent_ids: None,
             message: format!(
                 "the call is taken back unless it was placed already; ask at /openclaw/call/{intent}"
             ),
@@ -54,6 +54,17 @@ pub(in crate::ingress) async fn end_call(
     let session = id;
     let key = ingress.session_key(&session)?;
     let view = ingress.session_view(&key).await?;
+    // First those that are not placed yet: they would be calls in a moment.
+    let waiting = view
+        .waiting
+        .iter()
+        .filter_map(|id| IntentId::parse(id).ok());
+    let mut taken_back = Vec::new();
+    for intent in waiting {
+        let stored = ingress.bus.cancel_dial(&intent).await;
+        stored.map_err(|error| not_stored(&error))?;
+        taken_back.push(intent.to_string());
+    }
     let mut ended = Vec::new();
     let mut failure = None;
     for call in view
@@ -80,9 +91,19 @@ pub(in crate::ingress) async fn end_call(
             status: "canceled",
             call_id: call.to_string(),
             calls: ended.len(),
+            intent_ids: taken_back,
         })
         .into_response()),
         (None, Some(failure)) => Err(failure),
+        (None, None) if !taken_back.is_empty() => {
+            let taken = TakenBack {
+                status: "canceling",
+                intent_id: None,
+                intent_ids: Some(taken_back),
+                message: "the calls are taken back unless they were placed already; ask at /openclaw/call/{intent}".to_owned(),
+            };
+            Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
+        }
         (None, None) => Err(no_session()),
     }
 }
