@@ -62,6 +62,8 @@ pub enum InputKind {
         direction: Option<Direction>,
         /// The other end, if said.
         party: Option<Party>,
+        /// The dial that made the call, if said. Only one that is under way to that number counts.
+        intent: Option<IntentId>,
     },
     /// The other end rings.
     Ringing,
@@ -135,7 +137,8 @@ pub struct End {
     pub detail: Option<String>,
 }
 
-/// Why a call ended: the words of OpenClaw's voice calls, plus `canceled` of Twilio.
+/// Why a call ended: the words of OpenClaw's voice calls, plus `canceled` of Twilio, and `rejected`
+/// for a call that came in and was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the meaning")]
 pub enum EndReason {
@@ -149,10 +152,11 @@ pub enum EndReason {
     Busy,
     Canceled,
     Voicemail,
+    Rejected,
 }
 
 impl EndReason {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Completed,
         Self::HangupUser,
         Self::HangupBot,
@@ -163,6 +167,7 @@ impl EndReason {
         Self::Busy,
         Self::Canceled,
         Self::Voicemail,
+        Self::Rejected,
     ];
 
     /// The word on the wire.
@@ -179,6 +184,7 @@ impl EndReason {
             Self::Busy => "busy",
             Self::Canceled => "canceled",
             Self::Voicemail => "voicemail",
+            Self::Rejected => "rejected",
         }
     }
 

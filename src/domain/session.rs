@@ -219,19 +219,7 @@ pub fn resolve(
             .enumerate()
             .filter(|(_, dial)| dial.is_recent(now))
     };
-    let with = |rule, dial: &RecentDial, claim: Option<Claim>| Resolution {
-        binding: Binding {
-            key: dial.session.clone(),
-            rule,
-        },
-        intent: dial.intent.clone(),
-        other_leg: [&dial.call, &dial.leg]
-            .into_iter()
-            .flatten()
-            .find(|id| *id != call)
-            .cloned(),
-        claim,
-    };
+    let with = |rule, dial: &RecentDial, claim: Option<Claim>| of_dial(call, rule, dial, claim);
 
     if let Some((_, dial)) = dials().find(|(_, dial)| dial.call.as_ref() == Some(call)) {
         let rule = if dial.intent.is_some() {
@@ -302,6 +290,42 @@ pub fn resolve(
     }
 }
 
+/// Rule 1, where the sender of the call's beginning knows which dial made it (a tap does): no guess
+/// by the number, so that two dials to one number are told apart. The session is the one that we
+/// have on record; `None` when no such dial is under way.
+#[must_use]
+pub fn resolve_dial(
+    call: &CallId,
+    intent: &IntentId,
+    facts: &Facts,
+    now: Timestamp,
+) -> Option<Resolution> {
+    let mut dials = facts.dials.iter().enumerate();
+    let (index, dial) = dials.find(|(_, dial)| {
+        let is_open = dial.call.as_ref().is_none_or(|known| known == call);
+        dial.is_recent(now) && is_open && dial.intent.as_ref() == Some(intent)
+    })?;
+    let claim = Claim::Call(index, call.clone());
+    Some(of_dial(call, Rule::Command, dial, Some(claim)))
+}
+
+/// A call is one of a dial's.
+fn of_dial(call: &CallId, rule: Rule, dial: &RecentDial, claim: Option<Claim>) -> Resolution {
+    Resolution {
+        binding: Binding {
+            key: dial.session.clone(),
+            rule,
+        },
+        intent: dial.intent.clone(),
+        other_leg: [&dial.call, &dial.leg]
+            .into_iter()
+            .flatten()
+            .find(|id| *id != call)
+            .cloned(),
+        claim,
+    }
+}
+
 /// The one item of an iterator; none when there are several, because a guess between two dials
 /// would put one person's words into another's session.
 fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
@@ -310,259 +334,4 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn agent() -> AgentId {
-        AgentId::parse("main").unwrap()
-    }
-
-    fn id(text: &str) -> CallId {
-        CallId::parse(text).unwrap()
-    }
-
-    fn key(text: &str) -> SessionKey {
-        SessionKey::parse(text, &agent()).unwrap()
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_800_000_000 + second, 0).unwrap()
-    }
-
-    fn policy(scope: Scope) -> Policy {
-        Policy {
-            agent: agent(),
-            scope,
-            times: Times::default(),
-            own_numbers: vec![E164::parse("+15005550006").unwrap()],
-        }
-    }
-
-    fn number() -> Party {
-        Party::Number(E164::parse("+12015550142").unwrap())
-    }
-
-    fn dial(intent: &str, call: Option<&str>, leg: Option<&str>) -> RecentDial {
-        RecentDial {
-            intent: Some(IntentId::parse(intent).unwrap()),
-            session: key("asked-for"),
-            call: call.map(id),
-            leg: leg.map(id),
-            at: at(0),
-        }
-    }
-
-    fn session(call: &str, direction: Direction, facts: &Facts, now: i64) -> Resolution {
-        resolve(
-            &id(call),
-            Some(direction),
-            Some(&number()),
-            facts,
-            &policy(Scope::PerPhone),
-            at(now),
-        )
-    }
-
-    #[test]
-    fn the_scope_decides_when_nothing_else_is_known() {
-        let facts = Facts::default();
-        let of = |scope, party: Option<&Party>| {
-            resolve(
-                &id("rtc_1"),
-                Some(Direction::Inbound),
-                party,
-                &facts,
-                &policy(scope),
-                at(0),
-            )
-            .binding
-            .key
-            .to_string()
-        };
-        assert_eq!(
-            of(Scope::PerPhone, Some(&number())),
-            "agent:main:voice:12015550142"
-        );
-        assert_eq!(
-            of(Scope::PerCall, Some(&number())),
-            "agent:main:voice:call:rtc_1"
-        );
-        assert_eq!(of(Scope::Main, Some(&number())), "agent:main:main");
-    }
-
-    #[test]
-    fn anonymous_callers_share_no_session() {
-        let of = |call| {
-            let facts = Facts {
-                link: Some(key("linked")),
-                ..Facts::default()
-            };
-            let policy = policy(Scope::PerPhone);
-            resolve(
-                &id(call),
-                Some(Direction::Inbound),
-                Some(&Party::Anonymous),
-                &facts,
-                &policy,
-                at(0),
-            )
-            .binding
-        };
-        assert_eq!(of("rtc_1").key.as_str(), "agent:main:voice:call:rtc_1");
-        assert_ne!(of("rtc_1").key, of("rtc_2").key);
-    }
-
-    #[test]
-    fn a_link_beats_the_scope() {
-        let facts = Facts {
-            link: Some(key("linked")),
-            ..Facts::default()
-        };
-        assert_eq!(
-            session("rtc_1", Direction::Inbound, &facts, 0).binding,
-            Binding {
-                key: key("linked"),
-                rule: Rule::Link
-            }
-        );
-    }
-
-    #[test]
-    fn both_ids_of_an_outbound_call_find_the_session_of_the_dial() {
-        let mut facts = Facts {
-            dials: vec![dial("i1", None, None)],
-            link: Some(key("linked")),
-        };
-        let first = session("CA1", Direction::Outbound, &facts, 1);
-        assert_eq!(
-            first.binding,
-            Binding {
-                key: key("asked-for"),
-                rule: Rule::PendingDial
-            }
-        );
-        facts.dials = first.claim.unwrap().perform(facts.dials, at(1));
-
-        let second = session("rtc_1", Direction::Inbound, &facts, 2);
-        assert_eq!(
-            second.binding,
-            Binding {
-                key: key("asked-for"),
-                rule: Rule::OtherLeg
-            }
-        );
-        assert_eq!(second.other_leg, Some(id("CA1")));
-        facts.dials = second.claim.unwrap().perform(facts.dials, at(2));
-
-        // Told again, each finds the same and claims nothing more.
-        let again = session("rtc_1", Direction::Inbound, &facts, 3);
-        assert_eq!((again.binding.key, again.claim), (key("asked-for"), None));
-        assert_eq!(
-            session("CA1", Direction::Outbound, &facts, 3).binding.rule,
-            Rule::Command
-        );
-
-        // The callee calls back: that is another call.
-        assert_eq!(
-            session("rtc_2", Direction::Inbound, &facts, 4).binding.rule,
-            Rule::Link
-        );
-    }
-
-    #[test]
-    fn the_second_leg_may_come_before_anything_is_known_of_the_first() {
-        let facts = Facts {
-            dials: vec![dial("i1", None, None)],
-            link: None,
-        };
-        let leg = session("rtc_1", Direction::Inbound, &facts, 1);
-        assert_eq!(leg.binding.key, key("asked-for"));
-        let facts = Facts {
-            dials: leg.claim.unwrap().perform(facts.dials, at(1)),
-            link: None,
-        };
-        assert_eq!(
-            session("CA1", Direction::Outbound, &facts, 2).binding.key,
-            key("asked-for")
-        );
-    }
-
-    #[test]
-    fn an_old_dial_and_two_possible_dials_decide_nothing() {
-        let facts = Facts {
-            dials: vec![dial("i1", None, None)],
-            link: None,
-        };
-        assert_eq!(
-            session("CA1", Direction::Outbound, &facts, 121)
-                .binding
-                .rule,
-            Rule::Scope
-        );
-        let facts = Facts {
-            dials: vec![dial("i1", None, None), dial("i2", None, None)],
-            link: None,
-        };
-        assert_eq!(
-            session("CA1", Direction::Outbound, &facts, 1).binding.rule,
-            Rule::Scope
-        );
-    }
-
-    #[test]
-    fn a_call_dialled_past_voicebus_is_remembered_for_its_second_leg() {
-        let policy = policy(Scope::PerCall);
-        let first = resolve(
-            &id("CA1"),
-            Some(Direction::Outbound),
-            Some(&number()),
-            &Facts::default(),
-            &policy,
-            at(0),
-        );
-        let facts = Facts {
-            dials: first.claim.unwrap().perform(vec![], at(0)),
-            link: None,
-        };
-        let second = resolve(
-            &id("rtc_1"),
-            Some(Direction::Inbound),
-            Some(&number()),
-            &facts,
-            &policy,
-            at(1),
-        );
-        assert_eq!(second.binding.key, first.binding.key);
-    }
-
-    #[test]
-    fn a_leg_from_our_own_number_belongs_to_the_one_dial_under_way_and_else_to_nobody() {
-        let own = Party::Number(E164::parse("+15005550006").unwrap());
-        let leg = |dials: Vec<RecentDial>| {
-            let facts = Facts { dials, link: None };
-            let policy = policy(Scope::PerPhone);
-            resolve(
-                &id("rtc_1"),
-                Some(Direction::Inbound),
-                Some(&own),
-                &facts,
-                &policy,
-                at(1),
-            )
-            .binding
-        };
-        assert_eq!(leg(vec![dial("i1", None, None)]).key, key("asked-for"));
-        let two = leg(vec![dial("i1", None, None), dial("i2", None, None)]);
-        assert_eq!(two.key.as_str(), "agent:main:voice:call:rtc_1");
-        assert_eq!(leg(vec![]).key.as_str(), "agent:main:voice:call:rtc_1");
-    }
-
-    #[test]
-    fn the_memory_of_a_number_is_bounded() {
-        let mut dials = vec![];
-        for n in 0..20 {
-            dials = Claim::Dialled(dial(&format!("i{n}"), None, None)).perform(dials, at(0));
-        }
-        assert_eq!(dials.len(), DIALS_PER_NUMBER_MAX);
-    }
-}
+mod tests;

@@ -31,6 +31,10 @@ use crate::http::Error;
 /// After so many seconds a full spool may have room again: a few of its rounds fit into them.
 const SPOOL_RETRY_SECONDS: u32 = 5;
 
+/// The header that says which voicebus has answered: a sender that has much to say (a tap) looks
+/// whether they fit.
+type Version = [(&'static str, &'static str); 1];
+
 /// `POST /call-event`: the Python server's own emitter, for which exactly 200 counts.
 pub(super) async fn call_event(
     State(ingress): State<Ingress>,
@@ -83,7 +87,7 @@ pub(super) async fn cloudevents(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<(Version, Json<Value>), Error> {
     let bytes = ingress.counted(ingress.bodies.read(&headers, body, ContentType::Any).await)?;
     let lines = headers
         .iter()
@@ -98,7 +102,11 @@ pub(super) async fn cloudevents(
         let original = if whole { bytes.clone() } else { Bytes::new() };
         answers.push(ingress.take(one, None, &original).await?.answer("accepted"));
     }
-    Ok(Json(json!({ "status": "accepted", "events": answers })))
+    let answer = json!({ "status": "accepted", "events": answers });
+    Ok((
+        [("voicebus-version", env!("CARGO_PKG_VERSION"))],
+        Json(answer),
+    ))
 }
 
 /// `POST /sync-transcript`: asks for the transcript of one call to be completed from the server's

@@ -103,7 +103,7 @@ def test_ten_calls_at_once_keep_their_words_apart(site: Site, bus: Bus) -> None:
 def test_a_refused_call_begins_and_ends(make_site: MakeSite, bus: Bus) -> None:
     site = make_site("v2", REFUSES="1")
     call = site.sip.incoming(number(5))
-    bus.check_call(call, "hangup-bot", [])
+    bus.check_call(call, "rejected", [])
 
 
 def test_a_call_that_openai_does_not_let_be_accepted_has_failed(make_site: MakeSite, bus: Bus) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -80,6 +81,13 @@ def test_an_outbound_call_that_lives_on_without_the_server_is_followed_to_its_en
     until(lambda: len(bus.said(call)) == 2, "nobody listens to the call that lives on")
     site.vendors.calls[call].status = "completed"
     bus.check_call(call, "completed", [("user", "Are you there?"), ("agent", "I am.")])
+
+
+def test_the_tap_says_which_voicebus_it_delivers_to(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2")
+    version = subprocess.run([os.environ["VOICEBUS"], "--version"], capture_output=True, text=True).stdout.split()[1]
+    line = f"events go to voicebus {version} at {bus.http}"
+    until(lambda: line in site.server.process.log.read_text(), lambda: site.server.process.log.read_text())
 
 
 def test_a_server_that_is_stopped_delivers_what_it_has_seen(site: Site, bus: Bus) -> None:
@@ -195,4 +203,32 @@ def test_a_disk_that_stands_still_loses_nothing(make_site: MakeSite, bus: Bus) -
     until(lambda: len(bus.said(call)) == 4, "not all words came")
     site.phones[0].hang_up()
     bus.check_call(call, "hangup-user", TALK)
+    site.expected_faults = site.server.status()["faults"]
+
+
+def test_a_full_disk_is_said_once_and_harms_nobody(make_site: MakeSite, bus: Bus) -> None:
+    site = make_site("v2")
+    pid = site.server.process.popen.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    # No file may become longer than this, as if the disk had no room for more.
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (256 * 1024, before[1]))
+    calls, words = [], [pair for r in range(5) for pair in (("user", f"q{r}"), ("agent", f"a{r}"))]
+    while "outbox" not in site.server.status()["faults"]:
+        assert len(calls) < 100, site.server.status()
+        call, socket = site.begin(100 + len(calls))
+        socket.push(*[frame for r in range(5) for frame in turn(f"q{r}", f"a{r}")])
+        site.sip.ended(call)
+        calls.append(call)
+    # The server goes on, and so does what the tap hears.
+    last, socket = site.begin(99)
+    socket.push(*frames())
+    site.sip.ended(last)
+    until(lambda: site.server.status()["faults"]["outbox"] > 2, "it was not tried again")
+    assert site.server.http.get("/health").status_code == 200
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    bus.check_call(last, "completed", TALK)
+    for call in calls:
+        bus.check_call(call, "completed", words)
+    site.server.settled()
+    assert site.server.process.log.read_text().count("the buffer on disk cannot be written") == 1
     site.expected_faults = site.server.status()["faults"]

@@ -171,7 +171,7 @@ class Book:
             call = self._begin(name, "inbound", it.at, party=header_value(headers, "From"))
             yield from self._start(call)
             if refused:
-                yield from self._end(call, "hangup-bot", "rejected", it.at)
+                yield from self._end(call, "rejected", None, it.at)
             else:
                 call.ends_at, call.ends_as = it.at + DOUBT_GRACE, ("error", "not-accepted")
 
@@ -203,15 +203,15 @@ class Book:
         yield from self._outbound(it.call, it.form, it.intent, it.at)
 
     def _outbound(
-        self, name: str, form: Mapping[str, str], intent: seen.Intent | None, at: float
+        self, name: str, form: Mapping[str, str], intent: str | None, at: float
     ) -> Iterator[Told | Paired]:
         if self.find(name) is not None:
             return
         call = self._begin(name, "outbound", at, party=form.get("To"), own=form.get("From"))
-        call.intent = intent.id if intent else None
+        call.intent = intent
         yield from self._start(call, intent)
         if intent is not None:
-            yield Paired(intent.id, name)
+            yield Paired(intent, name)
 
     def _carrier_state(self, it: seen.CarrierState) -> Iterator[Told | Paired]:
         call = self.find(it.call)
@@ -247,7 +247,7 @@ class Book:
         elif it.operation == "accept" and it.status is not None and not call.at_carrier:
             yield from self._end(call, "error", "accept-failed", it.at)
         elif it.operation == "reject" and done:
-            yield from self._end(call, "hangup-bot", "rejected", it.at)
+            yield from self._end(call, "rejected", None, it.at)
         elif it.operation == "hangup" and done:
             yield from self._end(call, "hangup-bot", None, it.at)
 
@@ -368,14 +368,12 @@ class Book:
             self._forget(next(iter(self.calls.values())))
         return call
 
-    def _start(self, call: Call, intent: seen.Intent | None = None) -> Iterator[Told]:
+    def _start(self, call: Call, intent: str | None = None) -> Iterator[Told]:
         data: dict[str, Any] = {"phone_number": call.party or ""}
         if call.direction:
             data["direction"] = call.direction
         if intent is not None:
-            data["intent_id"] = intent.id
-            if intent.session:
-                data["session_key"] = intent.session
+            data["intent_id"] = intent
         yield self._tell(call, "call.started", call.since, data)
 
     def _answer(self, call: Call, at: float) -> Iterator[Told]:

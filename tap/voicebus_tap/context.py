@@ -10,8 +10,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from .observation import Intent
-
 
 @dataclass
 class Stream:
@@ -25,7 +23,7 @@ class Stream:
 CURRENT_STREAM: ContextVar[Stream | None] = ContextVar("voicebus_stream", default=None)
 
 #: The intent whose request the server works on; set by the guard.
-CURRENT_INTENT: ContextVar[Intent | None] = ContextVar("voicebus_intent", default=None)
+CURRENT_INTENT: ContextVar[str | None] = ContextVar("voicebus_intent", default=None)
 
 
 class Sockets:

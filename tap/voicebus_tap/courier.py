@@ -56,6 +56,8 @@ class Courier:
         self._stop = threading.Event()
         self.delivered = 0
         self.refused = 0
+        #: As its answers say; empty while none has come.
+        self.ingress_version = ""
         #: Why nothing is taken just now; ``None`` when all is well.
         self.trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="voicebus-courier", daemon=True)
@@ -108,11 +110,11 @@ class Courier:
         self._outbox.remove(batch)
         self.delivered += len(batch)
 
-    def _post(self, body: str) -> dict[str, Any]:
-        kind = "application/cloudevents-batch+json"
-        status, answer = self._exchange("POST", "/v1/events", body.encode(), kind)
+    def _post(self, body: str) -> None:
+        """Sends a batch of events; raises what became of it otherwise."""
+        status, answer = self._exchange(body.encode())
         if status == 200:
-            return answer
+            return
         code = str(answer.get("code", ""))[:64]
         if status in (400, 413, 415, 422):
             raise Refusal(code or str(status))
@@ -122,14 +124,14 @@ class Courier:
             raise Away("there is no /v1/events; is that a voicebus ingress?")
         raise Away(f"it answered {status} {code}".rstrip())
 
-    def _exchange(self, method: str, path: str, body: bytes | None, kind: str) -> tuple[int, dict[str, Any]]:
-        headers = self._headers | ({"Content-Type": kind} if body is not None else {})
+    def _exchange(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        headers = self._headers | {"Content-Type": "application/cloudevents-batch+json"}
         while True:
             kept = self._connection is not None
             try:
                 if self._connection is None:
                     self._connection = self._connect()
-                self._connection.request(method, self._base + path, body, headers)
+                self._connection.request("POST", self._base + "/v1/events", body, headers)
                 reply = self._connection.getresponse()
                 answer = reply.read(_ANSWER_MAX)
                 break
@@ -141,6 +143,7 @@ class Courier:
                     raise Away(f"it cannot be reached ({type(error).__name__})") from None
         if reply.will_close:
             self._hang_up()
+        self.ingress_version = reply.getheader("voicebus-version", "")[:64]
         try:
             value = json.loads(answer)
         except ValueError:
@@ -162,8 +165,7 @@ class Courier:
         """Says once how the ingress is: reachable, the token right, the version one that fits."""
         try:
             self._post("[]")
-            status, answer = self._exchange("GET", "/status", None, "")
-            version = str(answer.get("version", "")) if status == 200 else ""
+            version = self.ingress_version
             if version and not version.startswith(INGRESS_VERSIONS):
                 log.warning("voicebus %s is not known to this tap (%s); look for a newer tap", version, __version__)
             log.info("events go to voicebus %s at %s", version or "(of unknown version)", self._ingress)

@@ -16,13 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
 
 from .containment import log
 from .context import CURRENT_INTENT
 from .door import Message, Receive, Scope, Send, answer
 from .journal import Ask, Journal, Kind, Late, State
-from .observation import Intent, now
+from .observation import now
 
 if TYPE_CHECKING:
     from .containment import Faults
@@ -72,10 +71,8 @@ class Guard:
         verdict = await self.ask(Kind.DIAL, name, headers.get("x-intent-deadline"), body, send)
         if verdict is None:
             return
-        session = headers.get("x-session-key")
-        intent = Intent(name, unquote(session) if session else None)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._hand_over(app, scope, body, intent, answered))
+        task = asyncio.create_task(self._hand_over(app, scope, body, name, answered))
         # Kept here, so that a client that goes takes nothing with it.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -111,7 +108,7 @@ class Guard:
         return True if known is None else None
 
     async def _hand_over(
-        self, app: Any, scope: Scope, body: bytes, intent: Intent, answered: asyncio.Future[Answer]
+        self, app: Any, scope: Scope, body: bytes, intent: str, answered: asyncio.Future[Answer]
     ) -> None:
         """Gives the request to the server. Its background work may go on after the answer."""
         CURRENT_INTENT.set(intent)
@@ -144,17 +141,17 @@ class Guard:
         finally:
             if not answered.done():
                 with self._faults.contained("journal"):
-                    await self.in_journal(self.journal.give_up, Kind.DIAL, intent.id)
+                    await self.in_journal(self.journal.give_up, Kind.DIAL, intent)
                 answered.set_result(Answer(500, [(b"content-type", b"application/json")], b'{"state":"unknown"}'))
 
     async def _write_down(
-        self, intent: Intent, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+        self, intent: str, status: int, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> None:
         content_type = next((v.decode("latin-1") for k, v in headers if k.lower() == b"content-type"), "")
         text = body.decode("utf-8", "replace")
         with self._faults.contained("journal"):
             await self.in_journal(
-                self.journal.close, Kind.DIAL, intent.id, status, content_type, text, call_of(text), now()
+                self.journal.close, Kind.DIAL, intent, status, content_type, text, call_of(text), now()
             )
 
 

@@ -24,14 +24,6 @@ TEXT_LENGTH_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Intent:
-    """The wish behind a dial, as its headers name it."""
-
-    id: str
-    session: str | None
-
-
-@dataclass(frozen=True)
 class Exchange:
     """A request to the server and its answer."""
 
@@ -57,7 +49,7 @@ class CarrierDialled:
     form: Mapping[str, str]
     status: int | None
     answer: bytes
-    intent: Intent | None
+    intent: str | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ class CarrierFound:
     at: float
     call: str
     form: Mapping[str, str]
-    intent: Intent | None
+    intent: str | None
 
 
 @dataclass(frozen=True)

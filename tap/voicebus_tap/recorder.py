@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from .book import Book
 from .call import Call, Paired, Told
-from .containment import Faults
+from .containment import Faults, log
 from .journal import Journal
-from .observation import CarrierDialled, Intent, Observation, Sight, now
+from .observation import CarrierDialled, Observation, Sight, now
 from .outbox import Outbox
 
 #: How often time is looked at when nothing happens: what is held back for its order comes this much late.
@@ -49,7 +49,7 @@ class Recorder:
         self._write(outcome)
         for intent, number, at in self._journal.abandoned:
             # As if its answer had been lost, which it was.
-            self._sight.put(CarrierDialled(at, {"To": number}, None, b"", Intent(intent, None)))
+            self._sight.put(CarrierDialled(at, {"To": number}, None, b"", intent))
         self._thread.start()
 
     def stop(self, wait_seconds: float) -> None:
@@ -98,12 +98,18 @@ class Recorder:
                 with self._faults.contained("journal"):
                     self._journal.pair(pair.intent, pair.call)
         told = [one for one in outcome if isinstance(one, Told)]
+        stuck = False
         while told or calls:
             try:
                 self._outbox.store(told, calls, now())
-                return
+                break
             except Exception as error:
                 self._faults.note("outbox", error)
+                if not stuck:
+                    log.error("the buffer on disk cannot be written (is the disk full?); events wait in memory")
+                stuck = True
                 # At the end there is nobody left to wait for.
                 if self._stop.wait(RETRY_SECONDS):
                     return
+        if stuck:
+            log.info("the buffer on disk is written again")

@@ -48,6 +48,8 @@ enum Says {
         /// The number, `""` for a party without one; absent when nothing was said.
         #[serde(skip_serializing_if = "Option::is_none")]
         number: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        intent: Option<String>,
     },
     Ringing,
     Answered,
@@ -106,11 +108,16 @@ pub fn encode_input(
     body: Option<&str>,
 ) -> Result<Bytes, Error> {
     let says = match &input.kind {
-        InputKind::Started { direction, party } => Says::Started {
+        InputKind::Started {
+            direction,
+            party,
+            intent,
+        } => Says::Started {
             direction: direction.map(|direction| direction.as_str().to_owned()),
             number: party
                 .as_ref()
                 .map(|party| party.number().map(ToString::to_string).unwrap_or_default()),
+            intent: intent.as_ref().map(ToString::to_string),
         },
         InputKind::Ringing => Says::Ringing,
         InputKind::Answered => Says::Answered,
@@ -197,7 +204,11 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
         });
     }
     let kind = match envelope.says {
-        Says::Started { direction, number } => InputKind::Started {
+        Says::Started {
+            direction,
+            number,
+            intent,
+        } => InputKind::Started {
             direction: direction
                 .map(|text| word(WHAT, "direction", Direction::parse(&text)))
                 .transpose()?,
@@ -206,6 +217,9 @@ pub fn decode_input(bytes: &[u8], position: Position) -> Result<(Input, Option<S
                     "" => Ok(Party::Anonymous),
                     text => field(WHAT, "number", E164::parse(text)).map(Party::Number),
                 })
+                .transpose()?,
+            intent: intent
+                .map(|text| field(WHAT, "intent", IntentId::parse(&text)))
                 .transpose()?,
         },
         Says::Ringing => InputKind::Ringing,
@@ -331,14 +345,17 @@ mod tests {
         roundtrip(InputKind::Started {
             direction: None,
             party: None,
+            intent: None,
         });
         roundtrip(InputKind::Started {
             direction: Some(Direction::Inbound),
             party: Some(Party::Anonymous),
+            intent: None,
         });
         roundtrip(InputKind::Started {
             direction: Some(Direction::Outbound),
             party: Some(Party::Number(number.clone())),
+            intent: Some(IntentId::parse("i-1").unwrap()),
         });
         roundtrip(InputKind::Ringing);
         roundtrip(InputKind::Answered);

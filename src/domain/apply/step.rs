@@ -8,7 +8,7 @@ use crate::domain::input::{
     Context, Direction, End, EndReason, Input, InputKind, Recorded, Speaker, Utterance,
 };
 use crate::domain::phone::{E164, Party};
-use crate::domain::session::{Binding, Claim, Policy, Resolution, Rule, resolve};
+use crate::domain::session::{Binding, Claim, Policy, Resolution, Rule, resolve, resolve_dial};
 use crate::domain::timer::{Question, Timer};
 
 /// One input held against one call.
@@ -22,7 +22,11 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     pub fn take(&self, kind: &InputKind) -> Outcome {
         match kind {
-            InputKind::Started { direction, party } => self.started(*direction, party.as_ref()),
+            InputKind::Started {
+                direction,
+                party,
+                intent,
+            } => self.started(*direction, party.as_ref(), intent.as_ref()),
             InputKind::Dialled {
                 intent,
                 session,
@@ -81,13 +85,23 @@ impl Step<'_> {
         }
     }
 
-    fn started(&self, direction: Option<Direction>, party: Option<&Party>) -> Outcome {
+    fn started(
+        &self,
+        direction: Option<Direction>,
+        party: Option<&Party>,
+        intent: Option<&IntentId>,
+    ) -> Outcome {
         let number = party.and_then(Party::number);
         let mut call = self.so_far();
         if call.has_begun() {
             return Self::begun_again(&call, direction, number);
         }
-        let resolution = self.resolve(direction, party);
+        let resolution = intent
+            .and_then(|intent| {
+                let (call, now) = (&self.input.call, self.input.received_at);
+                resolve_dial(call, intent, &self.known.facts, now)
+            })
+            .unwrap_or_else(|| self.resolve(direction, party));
         let was = call.binding.key.clone();
         call.direction = direction;
         call.number = number.cloned();

@@ -50,6 +50,7 @@ fn inbound(number: &str) -> InputKind {
     InputKind::Started {
         direction: Some(Direction::Inbound),
         party: from(number),
+        intent: None,
     }
 }
 
@@ -211,6 +212,7 @@ fn a_beginning_that_says_nothing_changes_nothing_the_second_time() {
     let nothing = || InputKind::Started {
         direction: None,
         party: None,
+        intent: None,
     };
     let mut story = Story::new();
     assert_eq!(story.feed(nothing()), "state.initiated");
@@ -332,6 +334,7 @@ fn outbound() -> InputKind {
     InputKind::Started {
         direction: Some(Direction::Outbound),
         party: from("+12015550142"),
+        intent: None,
     }
 }
 

@@ -154,6 +154,7 @@ mod tests {
         let anonymous = InputKind::Started {
             direction: Some(Direction::Inbound),
             party: Some(Party::Anonymous),
+            intent: None,
         };
         assert_eq!(kind(&with(started(), "phoneNumber", json!(""))), anonymous);
         assert_eq!(

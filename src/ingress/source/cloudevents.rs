@@ -16,9 +16,9 @@
 //!
 //! | type | fields of `data`, all optional but the text |
 //! |---|---|
-//! | `call.started` `call.initiated` | `direction` (`inbound`, `outbound`), `phone_number` (E.164, SIP or tel URI, SIP `From`) |
+//! | `call.started` `call.initiated` | `direction` (`inbound`, `outbound`), `phone_number` (E.164, SIP or tel URI, SIP `From`), `intent_id` (the dial that made it) |
 //! | `call.ringing` `call.answered` | |
-//! | `call.ended` `call.failed` | `reason` (`completed`, `hangup-user`, `hangup-bot`, `timeout`, `error`, `failed`, `no-answer`, `busy`, `canceled`, `voicemail`, or free text) |
+//! | `call.ended` `call.failed` | `reason` (`completed`, `hangup-user`, `hangup-bot`, `timeout`, `error`, `failed`, `no-answer`, `busy`, `canceled`, `voicemail`, `rejected`, or free text) |
 //! | `transcript.user` `transcript.agent` `transcript.system` | `text` (or `transcript`, `content`), `speaker` (a name), `spoken_at` (RFC 3339 with a zone), `confidence` (0 to 1) |
 //! | `transcript.updated` | the same; `speaker` says who it was |
 //! | `audio.received` `audio.sent` | |
@@ -30,7 +30,8 @@ use serde_json::{Map, Value};
 use super::fields::{Clock, Fields};
 use super::words::{self, Dialect};
 use super::{Error, Head, Parsed, Source, identity, json, traceparent};
-use crate::domain::ids::CallId;
+use crate::domain::ids::{CallId, IntentId};
+use crate::domain::input::InputKind;
 
 mod binary;
 
@@ -180,7 +181,7 @@ fn event_of(attributes: Fields<'_>, payload: Payload<'_>) -> Result<Parsed, Erro
                 spoken_at: "spoken_at",
                 clock: Clock::Zoned,
             };
-            Some(dialect.read(word)?)
+            Some(of_dial(dialect.read(word)?, data)?)
         }
     };
     let head = Head {
@@ -196,6 +197,15 @@ fn event_of(attributes: Fields<'_>, payload: Payload<'_>) -> Result<Parsed, Erro
             .and_then(traceparent::read),
     };
     Ok(head.complete(kind))
+}
+
+/// The beginning of a call may name the dial that made it, as a tap does.
+fn of_dial(mut kind: InputKind, data: Fields<'_>) -> Result<InputKind, Error> {
+    if let InputKind::Started { intent, .. } = &mut kind {
+        let named = data.text("intent_id")?;
+        *intent = named.and_then(|name| IntentId::parse(name).ok());
+    }
+    Ok(kind)
 }
 
 /// The call: the `subject`, which wins, or `data.call_id`.

@@ -76,9 +76,11 @@ fn outbound_by_default(kind: InputKind, event_type: &str) -> InputKind {
         InputKind::Started {
             direction: None,
             party,
+            intent: None,
         } if event_type == "call_initiated" => InputKind::Started {
             direction: Some(Direction::Outbound),
             party,
+            intent: None,
         },
         other => other,
     }
@@ -119,6 +121,7 @@ mod tests {
         let started = |direction| InputKind::Started {
             direction,
             party: Some(Party::Number(E164::parse("+12015550123").unwrap())),
+            intent: None,
         };
         let number = json!({"phone_number": "+12015550123"});
         let inbound = json!({"phone_number": "+12015550123", "direction": "Inbound"});

@@ -59,6 +59,7 @@ pub fn parse(message: &Verified<Message<'_>>) -> Result<Parsed, Error> {
             InputKind::Started {
                 direction: Some(Direction::Inbound),
                 party: Some(caller(data.value("sip_headers"))),
+                intent: None,
             },
         ),
         Told::Ended => (

@@ -58,7 +58,9 @@ fn line(parsed: &Result<Parsed, Error>) -> String {
 
 fn says(kind: &InputKind) -> String {
     match kind {
-        InputKind::Started { direction, party } => {
+        InputKind::Started {
+            direction, party, ..
+        } => {
             let direction = direction.map_or("-", |direction| direction.as_str());
             let party = match party {
                 None => "-".to_owned(),

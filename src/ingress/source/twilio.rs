@@ -95,6 +95,7 @@ fn kind(status: &str, direction: Option<Direction>, names: &Names<'_>) -> Result
         "queued" | "initiated" => Ok(InputKind::Started {
             direction,
             party: other_end(direction, names)?,
+            intent: None,
         }),
         "ringing" => Ok(InputKind::Ringing),
         "in-progress" | "answered" => Ok(InputKind::Answered),

@@ -127,6 +127,7 @@ impl Dialect<'_> {
             Word::Started => InputKind::Started {
                 direction: self.start.direction("direction")?,
                 party: self.start.text(self.phone_number)?.map(Party::read),
+                intent: None,
             },
             Word::Ringing => InputKind::Ringing,
             Word::Answered => InputKind::Answered,

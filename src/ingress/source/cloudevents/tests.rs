@@ -84,6 +84,7 @@ fn a_structured_event_is_read_with_all_its_attributes() {
         InputKind::Started {
             direction: Some(Direction::Inbound),
             party: Some(Party::Number(_)),
+            ..
         }
     ));
 }
