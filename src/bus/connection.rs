@@ -1,5 +1,6 @@
 //! Connecting, and what the connection is like at the moment.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// question without an answer, after 3 s: in a cluster another node can be had, and nothing else
 /// tells a frozen machine or a cut cable from a server that has nothing to say.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many reasons for which it cannot come back are told, until it has.
+const REASONS_MAX: usize = 10;
 
 /// Longest pause between two attempts to come back.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -76,17 +80,16 @@ struct Watch {
     disconnects: AtomicU64,
     denials: AtomicU64,
     closing: AtomicBool,
-    /// What was last said about coming back.
-    told: Mutex<String>,
+    /// What was said about coming back since the server went away.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Watch {
     /// Says why the client does not come back, each reason once: it tries every second.
     fn tell(&self, role: &'static str, error: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != error {
+        if told.len() < REASONS_MAX && told.insert(error.clone()) {
             tracing::warn!(role, %error, "NATS cannot be reached");
-            *told = error;
         }
     }
 }

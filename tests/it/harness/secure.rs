@@ -170,9 +170,9 @@ async fn run(dir: &Path, port: &str) -> (Child, u16) {
             "127.0.0.1:-1".to_owned(),
         ),
         ("VOICEBUS_NATS_STORE_DIR".to_owned(), path("store")),
-        ("VOICEBUS_NATS_CERT".to_owned(), path("server.crt")),
-        ("VOICEBUS_NATS_KEY".to_owned(), path("server.key")),
-        ("VOICEBUS_NATS_CA".to_owned(), path("authority.crt")),
+        ("VOICEBUS_NATS_TLS_CERT".to_owned(), path("server.crt")),
+        ("VOICEBUS_NATS_TLS_KEY".to_owned(), path("server.key")),
+        ("VOICEBUS_NATS_TLS_CA".to_owned(), path("authority.crt")),
     ]);
     for user in User::ALL {
         let seed = std::fs::read_to_string(seed_file(dir, user)).unwrap();
