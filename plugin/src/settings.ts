@@ -58,7 +58,7 @@ export function readSettings(raw: unknown, env: NodeJS.ProcessEnv): Settings {
   return {
     nats: {
       url: or(nats["url"], env["VOICEBUS_NATS_URL"] || "nats://127.0.0.1:4222"),
-      user: or(nats["user"], "agent"),
+      user: or(nats["user"], "plugin"),
       passwordFile: or(nats["passwordFile"], env["VOICEBUS_NATS_PASSWORD_FILE"] || undefined),
       credsFile: or(nats["credsFile"], undefined),
       consumer: or(nats["consumer"], "openclaw"),

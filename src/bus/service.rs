@@ -2,6 +2,7 @@
 //!
 //! Requests and answers are JSON. A failure comes as `Nats-Service-Error` with a code like HTTP's.
 
+mod callers;
 mod egress;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 pub use async_nats::service::Service;
+pub use callers::{CALLS_DEFAULT, CALLS_MAX, CallerAnswer, CallerCall, CallerQuery, caller};
 pub use egress::{
     ByCall, EgressStatus, FillQuery, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer,
     call_presence, egress_status, fill_transcript, intent, unresolved,
@@ -26,7 +28,7 @@ use super::{Bus, subjects};
 use crate::domain::Timestamp;
 use crate::domain::ids::IntentId;
 
-/// Most calls in one answer.
+/// Most calls in one answer to whoever lists them.
 pub const CALLS_PER_ANSWER_MAX: usize = 1_000;
 
 /// How long a question to a service may take.
@@ -98,6 +100,9 @@ pub struct CallsQuery {
     /// Only calls of this session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// Only calls with this number, in E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
     /// At most so many, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

@@ -84,6 +84,8 @@ pub const SERVER_DESCRIPTION: &str = "$SYS.REQ.SERVER.PING.VARZ";
 pub const SERVICE_CALLS_LIST: &str = "voice.svc.calls.list";
 /// Asks the router for one call.
 pub const SERVICE_CALLS_GET: &str = "voice.svc.calls.get";
+/// Asks the router for the calls with one person.
+pub const SERVICE_CALLERS_GET: &str = "voice.svc.callers.get";
 /// Asks the router for sessions with their calls.
 pub const SERVICE_SESSIONS_LIST: &str = "voice.svc.sessions.list";
 /// Asks the router for one session.

@@ -12,6 +12,7 @@ use super::{Exit, parse_session, table, unless_reader_left, when};
 use crate::bus::service::{self, CALLS_PER_ANSWER_MAX, CallView, CallsAnswer, CallsQuery};
 use crate::domain::Timestamp;
 use crate::domain::ids::{CallId, SessionKey};
+use crate::domain::phone::E164;
 
 const HEAD: [&str; 9] = [
     "CALL",
@@ -34,6 +35,7 @@ const LIMIT: usize = 30;
 Examples:
   voicebus calls                        the newest calls
   voicebus calls --active               calls that are not over
+  voicebus calls --number +12015550142  calls with this number
   voicebus calls show CA123             one call and its transcript
   voicebus calls --json | jq '.calls[].id'")]
 pub struct Args {
@@ -47,6 +49,10 @@ pub struct Args {
     /// Only calls of this session: the whole key, or what follows `agent:main:`.
     #[arg(long, value_name = "KEY", value_parser = parse_session)]
     session: Option<SessionKey>,
+
+    /// Only calls with this number: + and digits.
+    #[arg(long, value_name = "NUMBER", value_parser = E164::parse)]
+    number: Option<E164>,
 
     /// At most so many, up to 1000. By default 30.
     #[arg(long, value_name = "N", value_parser = parse_limit)]
@@ -100,6 +106,7 @@ async fn list(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let query = CallsQuery {
         active: args.active,
         session: args.session.as_ref().map(ToString::to_string),
+        number: args.number.as_ref().map(ToString::to_string),
         limit: Some(args.limit.unwrap_or(LIMIT)),
     };
     let answer = service::calls(&connection, &query)

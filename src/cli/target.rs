@@ -20,7 +20,7 @@ const PASSWORD: &str = "VOICEBUS_NATS_PASSWORD";
 const PASSWORD_FILE: &str = "VOICEBUS_NATS_PASSWORD_FILE";
 
 /// The users of the server files in `nats/`. Each may listen to the inbox of its own name only.
-const ROLES: [&str; 7] = [
+const ROLES: [&str; 8] = [
     AGENT,
     OBSERVER,
     OPERATOR,
@@ -28,6 +28,7 @@ const ROLES: [&str; 7] = [
     "router",
     "egress",
     "provision",
+    "plugin",
 ];
 const OBSERVER: &str = "observer";
 const AGENT: &str = "agent";

@@ -10,6 +10,7 @@ mod asker;
 mod burial;
 mod facts;
 mod given_up;
+mod history;
 mod reading;
 mod service;
 mod spoken;

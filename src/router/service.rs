@@ -7,8 +7,11 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::View;
-use crate::bus::service::{Answer, ById, CallsQuery, answer, endpoint, json, offer};
+use crate::bus::service::{
+    Answer, ById, CallerAnswer, CallerQuery, CallsQuery, answer, endpoint, json, offer,
+};
 use crate::bus::{Bus, subjects};
+use crate::domain::phone::E164;
 use crate::supervise::Supervisor;
 
 /// Questions answered at once per endpoint; each is a look into memory.
@@ -53,7 +56,7 @@ pub(super) async fn start(
 
 type Question = fn(&View, &Bytes) -> Answer;
 
-const QUESTIONS: [(&str, &str, Question); 5] = [
+const QUESTIONS: [(&str, &str, Question); 6] = [
     (
         "calls-list",
         subjects::SERVICE_CALLS_LIST,
@@ -65,6 +68,7 @@ const QUESTIONS: [(&str, &str, Question); 5] = [
             "no call of this id is known",
         )
     }),
+    ("callers-get", subjects::SERVICE_CALLERS_GET, caller),
     (
         "sessions-list",
         subjects::SERVICE_SESSIONS_LIST,
@@ -91,6 +95,34 @@ const QUESTIONS: [(&str, &str, Question); 5] = [
         },
     ),
 ];
+
+/// The calls with a number, or with the person at the other end of a call.
+fn caller(view: &View, request: &Bytes) -> Answer {
+    let refused = |text: &str| Err((400, text.to_owned()));
+    // What cannot be read is not repeated: it may hold a number.
+    let Ok(query) = read::<CallerQuery>(request) else {
+        return refused(
+            "the request is a JSON object with `number` or `call`, and perhaps `limit`",
+        );
+    };
+    match (&query.number, &query.call) {
+        (Some(number), None) => match E164::parse(number) {
+            Ok(number) => json(&view.caller(&number, None, query.limit)),
+            Err(error) => refused(&error.to_string()),
+        },
+        (None, Some(id)) => {
+            let Some(asked) = view.first_leg(id) else {
+                return found(None::<()>, "no call of this id is known");
+            };
+            match asked.call.number.as_deref().map(E164::parse) {
+                Some(Ok(number)) => json(&view.caller(&number, Some(&asked.call.id), query.limit)),
+                // The number was withheld: two such callers are never the same person.
+                Some(Err(_)) | None => json(&CallerAnswer::default()),
+            }
+        }
+        (Some(_), Some(_)) | (None, None) => refused("the request names either a number or a call"),
+    }
+}
 
 fn not_ready() -> Answer {
     Err((

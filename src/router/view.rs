@@ -13,8 +13,14 @@ use tracing::{info, warn};
 
 use crate::bus::envelope::{CommandSnapshot, EventEnvelope, command};
 use crate::bus::feed::{self, Feed, Start, Step};
-use crate::bus::service::{CALLS_PER_ANSWER_MAX, CallView, CallsAnswer, CallsQuery, SessionView};
+use crate::bus::service::{
+    CALLS_DEFAULT, CALLS_MAX, CALLS_PER_ANSWER_MAX, CallView, CallerAnswer, CallsAnswer,
+    CallsQuery, SessionView,
+};
 use crate::bus::{Bus, subjects};
+use crate::domain::phone::E164;
+
+use super::history;
 
 /// Ended calls kept. Those that are not over are all kept.
 const ENDED_CALLS_MAX: usize = 10_000;
@@ -75,6 +81,7 @@ impl View {
                     .as_ref()
                     .is_none_or(|session| *session == call.call.session)
             })
+            .filter(|call| query.number.is_none() || query.number == call.call.number)
             .collect();
         calls.sort_by(|a, b| {
             b.last_at
@@ -91,6 +98,31 @@ impl View {
     #[must_use]
     pub fn call(&self, id: &str) -> Option<CallView> {
         self.state().calls.get(id).cloned()
+    }
+
+    /// The call of an id: of the two that an outbound call has, the first leg.
+    #[must_use]
+    pub fn first_leg(&self, id: &str) -> Option<CallView> {
+        let call = self.call(id)?;
+        let first = match &call.call.other_leg {
+            Some(first) if history::is_second_leg(&call) => self.call(first),
+            Some(_) | None => None,
+        };
+        Some(first.unwrap_or(call))
+    }
+
+    /// The calls with a number, newest first, but for one, which is named by its first leg.
+    #[must_use]
+    pub fn caller(&self, number: &E164, but: Option<&str>, limit: Option<usize>) -> CallerAnswer {
+        let state = self.state();
+        let is_other = |view: &&CallView| {
+            let legs = [Some(view.call.id.as_str()), view.call.other_leg.as_deref()];
+            but.is_none() || !legs.contains(&but)
+        };
+        let limit = limit.unwrap_or(CALLS_DEFAULT).min(CALLS_MAX);
+        CallerAnswer {
+            calls: history::calls_with(number, state.calls.values().filter(is_other), limit),
+        }
     }
 
     /// One command.

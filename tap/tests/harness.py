@@ -73,12 +73,14 @@ class Process:
 class Bus:
     """``voicebus up``, and everything that its public feed has said."""
 
-    def __init__(self, directory: Path, voice_server: str, port: int = 0, options: list[str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, voice_server: str, port: int = 0, environment: dict[str, str] | None = None
+    ) -> None:
         self.directory = directory
+        self._environment = {"VOICEBUS_LOG": "warn", **(environment or {})}
         self._arguments = [
             os.environ["VOICEBUS"], "up", "--data-dir", str(directory / "bus"), "--listen", f"127.0.0.1:{port}",
             "--nats-listen", "127.0.0.1:0", "--voice-server", voice_server, "--own-numbers", OURS,
-            *(options or []),
         ]
         self.events: list[dict[str, Any]] = []
         self.start()
@@ -86,8 +88,7 @@ class Bus:
     def start(self) -> None:
         run = self.directory / "bus" / "run.json"
         run.unlink(missing_ok=True)
-        environment = {"VOICEBUS_LOG": "warn"}
-        self.process = Process(self._arguments, environment, self.directory / "bus.log")
+        self.process = Process(self._arguments, self._environment, self.directory / "bus.log")
         until(lambda: run.exists() or not self.process.alive(), "voicebus did not start", 60)
         assert self.process.alive(), self.process.log.read_text()
         self.run = json.loads(run.read_text())
@@ -117,6 +118,32 @@ class Bus:
                     self.events.append(event)
         with suppress(Exception):
             await client.close()
+
+    def tool(self, *words: str) -> tuple[int, str]:
+        """Runs one of voicebus's tools for people; gives its exit code and what it said."""
+        arguments = [os.environ["VOICEBUS"], *words, "--data-dir", str(self.directory / "bus")]
+        ran = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def store(self, subject: str, body: dict[str, Any], times: int = 1) -> None:
+        """Stores a command as an agent does, so often; the stream takes each for another."""
+        passwords = json.loads((self.directory / "bus" / "credentials.json").read_text())
+
+        async def store() -> None:
+            client = await nats.connect(
+                self.run["nats"], user="agent", password=passwords["agent"], inbox_prefix=b"_INBOX_agent"
+            )
+            stream = client.jetstream()
+            payload = json.dumps(body).encode()
+            headers = ({"Nats-Msg-Id": secrets.token_hex(8)} for _ in range(times))
+            await asyncio.gather(*(stream.publish(subject, payload, headers=h) for h in headers))
+            await client.close()
+
+        asyncio.run(store())
+
+    def told(self, command: str) -> list[str]:
+        """What was told of a command."""
+        return [event["data"]["command"]["status"] for event in self.of(command)]
 
     def of(self, call: str) -> list[dict[str, Any]]:
         return [event for event in list(self.events) if event["subject"] == call]

@@ -117,7 +117,8 @@ async fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn a_door_that_others_can_reach_needs_every_token() {
-    for role in ["up", "ingress"] {
+    // Routers and egresses show their operations there.
+    for role in ["up", "ingress", "router", "egress"] {
         let args = [role, "--check-config", "--listen", "0.0.0.0:8082"];
         let (code, words) = run(&args, &[]).await;
         assert_eq!(code, Some(64), "{words}");

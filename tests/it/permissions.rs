@@ -1,7 +1,9 @@
 //! `nats/accounts.conf`: what each role may do, and that it may do nothing else.
 
+mod plugin;
 mod readers;
 mod roles;
+mod told;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::message::PublishMessage;
@@ -9,7 +11,9 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use voicebus::bus::server::User;
-use voicebus::bus::server::User::{Agent, Egress, Ingress, Observer, Operator, Provision, Router};
+use voicebus::bus::server::User::{
+    Agent, Egress, Ingress, Observer, Operator, Plugin, Provision, Router,
+};
 
 use crate::harness::{Bus, Role, within};
 
@@ -29,19 +33,28 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("replay.test", &[Operator]),
     ("replay", &[]),
     // Commands and requests
-    ("voice.cmd.dial.key", &[Ingress, Egress, Agent]),
+    ("voice.cmd.dial.key", &[Ingress, Egress, Agent, Plugin]),
     ("voice.cmd.cancel.key", &[Ingress, Egress, Agent]),
+    ("voice.cmd.hangup.CA1", &[Ingress, Egress, Agent, Plugin]),
+    ("voice.cmd.say.CA1", &[Ingress, Egress, Agent, Plugin]),
+    ("voice.cmd.context.CA1", &[Ingress, Egress, Agent, Plugin]),
+    ("voice.cmd.link.key", &[Ingress, Egress, Agent, Plugin]),
+    ("voice.cmd.unlink.key", &[Ingress, Egress, Agent, Plugin]),
+    ("voice.cmd.other.key", &[Ingress, Egress, Agent]),
     ("voice.cmd.resolve.key", &[Operator]),
     ("voice.cmd.resume.dialling", &[Operator]),
-    ("voice.svc.calls.list", &[Ingress, Egress, Agent, Observer]),
+    ("voice.svc.calls.list", &[Ingress, Egress, Agent, Plugin, Observer]),
+    ("voice.svc.calls.get", &[Ingress, Egress, Agent, Observer]),
+    ("voice.svc.callers.get", &[Ingress, Agent, Plugin, Observer]),
     ("voice.svc.sessions.list", &[Ingress, Agent, Observer]),
-    ("voice.svc.commands.status", &[Ingress, Egress, Agent]),
+    ("voice.svc.commands.get", &[Ingress, Egress, Agent, Plugin]),
+    ("voice.svc.say", &[Ingress, Agent, Plugin]),
     ("voice.svc.dial", &[Ingress, Agent]),
     ("voice.svc.hangup", &[Ingress, Agent]),
     ("voice.svc.say", &[Ingress, Agent]),
     (
         "voice.svc.egress.status",
-        &[Ingress, Router, Agent, Observer],
+        &[Ingress, Router, Agent, Plugin, Observer],
     ),
     ("voice.svc.egress.intent", &[Ingress, Router, Egress, Agent, Observer]),
     ("voice.svc.egress.unresolved", &[Ingress, Router, Agent, Observer]),
@@ -83,7 +96,7 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("$JS.API.STREAM.LIST", &[Provision, Agent, Observer, Operator]),
     ("$JS.API.STREAM.INFO.VOICE_IN", &[Ingress, Router, Egress, Provision, Agent, Observer, Operator]),
     ("$JS.API.STREAM.INFO.VOICE_CMD", &[Ingress, Egress, Provision, Agent, Observer, Operator]),
-    ("$JS.API.STREAM.INFO.VOICE_EVENT", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.STREAM.INFO.VOICE_EVENT", &[Router, Provision, Agent, Plugin, Observer, Operator]),
     ("$JS.API.CONSUMER.NAMES.VOICE_IN", &[Provision, Agent, Observer, Operator]),
     ("$JS.API.CONSUMER.LIST.VOICE_IN", &[Provision, Agent, Observer, Operator]),
     ("$JS.API.CONSUMER.INFO.VOICE_IN.p3", &[Router, Provision, Agent, Observer, Operator]),
@@ -93,8 +106,16 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("$JS.API.CONSUMER.MSG.NEXT.VOICE_CMD.egress", &[Egress, Provision]),
     ("$JS.ACK.VOICE_IN.p3.1.1.1.1.0", &[Router]),
     ("$JS.ACK.VOICE_CMD.egress.1.1.1.1.0", &[Egress]),
+    // The plugin's place in the public feed is its own
+    ("$JS.API.CONSUMER.INFO.VOICE_EVENT.openclaw", &[Router, Provision, Agent, Plugin, Observer, Operator]),
+    ("$JS.API.CONSUMER.INFO.VOICE_EVENT.other", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.CONSUMER.CREATE.VOICE_EVENT.openclaw", &[Provision]),
+    ("$JS.API.CONSUMER.CREATE.VOICE_EVENT.openclaw.voice.event.>", &[Provision, Plugin]),
+    ("$JS.API.CONSUMER.MSG.NEXT.VOICE_EVENT.openclaw", &[Provision, Plugin]),
+    ("$JS.API.CONSUMER.DELETE.VOICE_EVENT.openclaw", &[Provision]),
+    ("$JS.ACK.VOICE_EVENT.openclaw.1.1.1.1.0", &[Plugin]),
     // Reading the contents of streams
-    ("$JS.API.DIRECT.GET.VOICE_EVENT", &[Router, Provision, Agent, Observer, Operator]),
+    ("$JS.API.DIRECT.GET.VOICE_EVENT", &[Router, Provision, Agent, Plugin, Observer, Operator]),
     ("$JS.API.DIRECT.GET.VOICE_EVENT.voice.event.CA1.>", &[Router, Provision, Agent, Observer, Operator]),
     ("$JS.API.STREAM.MSG.GET.VOICE_EVENT", &[Router, Provision, Agent, Observer, Operator]),
     ("$JS.API.CONSUMER.CREATE.VOICE_EVENT", &[Provision, Agent, Observer]),
@@ -170,15 +191,16 @@ const SUBSCRIBE: &[(&str, &[User])] = &[
     ("voice.event.>", &[Agent, Observer]),
     ("voice.event.CA1.>", &[Agent, Observer]),
     ("voice.event.*.*.transcript.user", &[Agent, Observer]),
-    ("voice.event.*.*.command.*", &[Ingress, Egress, Agent, Observer]),
-    ("voice.event.*.*.command.confirmed", &[Ingress, Egress, Agent, Observer]),
+    ("voice.event.*.*.command.*", &[Ingress, Egress, Agent, Plugin, Observer]),
+    ("voice.event.*.*.command.confirmed", &[Ingress, Egress, Agent, Plugin, Observer]),
     ("voice.event.*.*.*.*", &[Agent, Observer]),
     ("voice.health.>", &[Ingress, Agent, Observer]),
     ("voice.audio.>", &[Agent, Observer]),
     ("voice.svc.>", &[]),
     ("voice.svc.calls.list", &[Router]),
     ("voice.svc.sessions.get", &[Router]),
-    ("voice.svc.commands.status", &[Router]),
+    ("voice.svc.callers.get", &[Router]),
+    ("voice.svc.commands.get", &[Router]),
     ("voice.svc.dial", &[Egress]),
     ("voice.svc.hangup", &[Egress]),
     ("voice.svc.say", &[Egress]),
@@ -190,6 +212,7 @@ const SUBSCRIBE: &[(&str, &[User])] = &[
     ("_INBOX_egress.>", &[Egress]),
     ("_INBOX_provision.>", &[Provision]),
     ("_INBOX_agent.>", &[Agent]),
+    ("_INBOX_plugin.>", &[Plugin]),
     ("$KV.VOICE_INTENT.>", &[]),
     ("$JS.>", &[]),
     ("$JS.EVENT.ADVISORY.>", &[]),

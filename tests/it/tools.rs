@@ -1,5 +1,6 @@
 //! The tools for people on a real server.
 
+mod callers;
 mod calls;
 mod commands;
 mod doctor;

@@ -65,6 +65,36 @@ async fn a_data_directory_has_one_up_also_when_nats_is_somebody_elses() {
     up.stop().await;
 }
 
+#[tokio::test]
+async fn how_long_the_feed_is_kept_is_a_setting_that_a_restart_brings_into_force() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let say = |days: u32| {
+        let text = format!("[retention]\nvoice_event = \"{days}d\"\n");
+        std::fs::write(config.path(), text).unwrap();
+    };
+    let kept = async |up: &Up| {
+        let info: Value = async_nats::jetstream::new(up.observer.client.clone())
+            .request("STREAM.INFO.VOICE_EVENT".to_owned(), &json!({}))
+            .await
+            .unwrap();
+        let days = info["config"]["max_age"].as_u64().unwrap() / 86_400_000_000_000;
+        (days, info["created"].clone())
+    };
+    say(8);
+    let up = Up::start(Options {
+        args: vec!["--config".to_owned(), config.path().display().to_string()],
+        ..Options::default()
+    })
+    .await;
+    let (days, made) = kept(&up).await;
+    assert_eq!(days, 8);
+    say(60);
+    let up = up.restart().await;
+    // The same stream, and not one that was made anew.
+    assert_eq!(kept(&up).await, (60, made));
+    up.stop().await;
+}
+
 /// An operator who lost the stream of inputs makes it again while everything runs.
 #[tokio::test]
 async fn up_goes_on_with_a_stream_of_inputs_that_was_made_anew() {

@@ -51,8 +51,14 @@ async function readPage(
       page.push({ event: readEvent(message.data), position: message.seq });
     }
   } catch (error) {
-    // Nothing there is an empty page.
-    if (!(error instanceof Error && /no message found|not found/i.test(error.message))) throw error;
+    if (!isNoMessage(error)) throw error;
   }
   return page;
+}
+
+/** Whether there was nothing to read: an empty page, for which the client has no code. */
+export function isNoMessage(error: unknown): boolean {
+  return (
+    error instanceof Error && /message (?:was )?not found|no message found/i.test(error.message)
+  );
 }

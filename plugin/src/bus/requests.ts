@@ -10,6 +10,19 @@ export interface CallView extends Call {
   sequence: number;
 }
 
+/** An earlier call with somebody. */
+export interface PastCall {
+  id: string;
+  direction: "inbound" | "outbound" | null;
+  state: string;
+  /** When it began. */
+  at: string;
+  /** How long people were connected; `null` when nobody picked up, and while it goes on. */
+  seconds: number | null;
+  end_reason: string | null;
+  session: string;
+}
+
 /** Nobody offers a service: a role does not run, or voicebus is older than this plugin. */
 export class NobodyAnswers extends Error {
   constructor(subject: string) {
@@ -39,6 +52,11 @@ export class Requests {
 
   async calls(query: { active?: boolean; session?: string; limit?: number }): Promise<CallView[]> {
     return (await this.ask<{ calls: CallView[] }>(service.calls, query)).calls;
+  }
+
+  /** The latest calls with a number, newest first. */
+  async callsWith(number: string, limit: number): Promise<PastCall[]> {
+    return (await this.ask<{ calls: PastCall[] }>(service.callers, { number, limit })).calls;
   }
 
   /** What became of a command, if the router knows it. */

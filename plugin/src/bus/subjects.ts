@@ -6,6 +6,7 @@ export const EVENTS_ALL = "voice.event.>";
 /** The router's and egress's micro services. */
 export const service = {
   calls: "voice.svc.calls.list",
+  callers: "voice.svc.callers.get",
   command: "voice.svc.commands.get",
   egress: "voice.svc.egress.status",
   say: "voice.svc.say",

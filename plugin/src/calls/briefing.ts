@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Call, conversationOf, type VoiceEvent } from "../bus/event.ts";
+import type { Call, VoiceEvent } from "../bus/event.ts";
 import type { Requests } from "../bus/requests.ts";
 import { command } from "../bus/subjects.ts";
 import { explain } from "../explain.ts";
@@ -18,6 +18,7 @@ import {
 /** A call that began longer ago is not briefed any more: its events are a backlog. */
 const FRESH_MS = 60_000;
 const TURNS_MAX = 20;
+const EARLIER_CALLS_MAX = 6;
 
 interface Briefed {
   call: Call;
@@ -136,11 +137,8 @@ export class Briefing {
       add("Conversation so far", conversationText(news, tokens * 2));
     }
     if (wants.has("calls") && call.number) {
-      const calls = await requests.calls({ session: scope.sessionKey, limit: 10 }).catch(() => []);
-      const earlier = calls.filter(
-        (other) => other.number === call.number && conversationOf(other) !== conversationOf(call),
-      );
-      add("Earlier calls with this person", earlierCalls(earlier.slice(0, 5)));
+      const calls = await requests.callsWith(call.number, EARLIER_CALLS_MAX).catch(() => []);
+      add("Earlier calls with this person", earlierCalls(calls));
     }
     return fitted(sections, tokens);
   }

@@ -1,7 +1,7 @@
 /** What a call's assistant is given to know. Pure. */
 
-import type { CallView } from "../bus/requests.ts";
-import { duration, lengthOf, oneLine, outcomeOf } from "./words.ts";
+import type { PastCall } from "../bus/requests.ts";
+import { duration, oneLine } from "./words.ts";
 
 /** A part of the context, in the order of its worth: what does not fit is cut from the end. */
 export interface Section {
@@ -49,13 +49,13 @@ export function conversationText(
   return lines.join("\n");
 }
 
-/** Earlier calls with one person. */
-export function earlierCalls(calls: CallView[]): string {
+/** Earlier calls with one person: those that are over. */
+export function earlierCalls(calls: PastCall[]): string {
   return calls
-    .map((call) => {
-      const length = lengthOf(call);
-      const lasted = length === undefined ? "" : `, ${duration(length)}`;
-      return `- ${call.initiated_at ?? call.last_at}: ${call.direction ?? "?"}, ${outcomeOf(call)}${lasted}`;
+    .filter(({ state }) => state === "ended")
+    .map(({ at, direction, seconds, end_reason: reason }) => {
+      const lasted = seconds === null ? undefined : `lasted ${duration(seconds * 1000)}`;
+      return `- ${[at, direction, lasted, reason].filter(Boolean).join(", ")}`;
     })
     .join("\n");
 }

@@ -4,8 +4,8 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { reached } from "../lab/process.ts";
 import { callsCompleted, everyWordIsInItsPlace, inWorld, settled } from "../lab/world.ts";
 
-/** How often the gateway is killed; ten times is the long form, and takes ten minutes. */
-const ROUNDS = Number(process.env["FAULT_ROUNDS"] ?? 3);
+/** How often the gateway is killed. */
+const ROUNDS = 10;
 const WORDS = 20;
 /** Some twenty events for each call; a gateway takes half a minute to come back. */
 const RATE = 5;
@@ -71,7 +71,7 @@ test("a consumer that somebody deletes is made again where it was", async () => 
     const { voicebus } = world;
     await voicebus.simulate("before", ["--calls", "3", "--rate", "0", "--seed", "1"]);
     await settled(world);
-    const connection = await voicebus.connect();
+    const connection = await voicebus.connect("provision");
     const manager = await jetstreamManager(connection, { checkAPI: false });
     await manager.consumers.delete("VOICE_EVENT", "openclaw");
     await connection.close();

@@ -30,6 +30,15 @@ test("people see how it is, on the command line, over HTTP and by a method", asy
       (await gateway.cli(["voicebus", "link", "Bob", "agent:main:main"])).output,
       /no phone number/,
     );
+    const link = ["voicebus", "link", "+12015550142", "agent:main:main"];
+    assert.match(
+      (await gateway.cli(link)).output,
+      /Calls from \+12…42 go to the session agent:main:main/,
+    );
+    assert.match(
+      (await gateway.cli(["voicebus", "unlink", "+12015550142"])).output,
+      /go to the usual session again/,
+    );
   });
 });
 
@@ -57,7 +66,7 @@ test("a wrong password is said in one sentence, and a right one is taken without
       const { problem } = await status(world);
       return problem?.includes("does not know the user") && problem;
     });
-    assert.match(bad, /^NATS at nats:\/\/127\.0\.0\.1:\d+ does not know the user "agent"/);
+    assert.match(bad, /^NATS at nats:\/\/127\.0\.0\.1:\d+ does not know the user "plugin"/);
     assert.equal((await gateway.http("/voicebus/status")).status, 503);
 
     gateway.configure({ nats: { url: voicebus.nats, passwordFile: voicebus.credentials } });

@@ -4,6 +4,12 @@ import { freePort, Program, reached } from "./process.ts";
 
 const OPENCLAW = process.env["OPENCLAW_DIR"] ?? "";
 const PLUGIN = process.env["PLUGIN_DIR"] ?? join(import.meta.dirname, "../..");
+/** One message of a session. */
+export interface Message {
+  role: string;
+  text: string;
+}
+
 const TOKEN = "gw-test-token-0123456789abcdef";
 
 /** A real gateway with the plugin, without a model key, on a state of its own. */
@@ -186,7 +192,7 @@ export class TestGateway {
   }
 
   /** What a session says, read back through the gateway. */
-  async history(sessionKey: string): Promise<{ role: string; text: string }[]> {
+  async history(sessionKey: string): Promise<Message[]> {
     const answer = await this.rpc<{ messages: { role: string; content: unknown }[] }>(
       "chat.history",
       { sessionKey, limit: 1000 },

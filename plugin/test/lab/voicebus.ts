@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { readEvent, type VoiceEvent } from "../../src/bus/event.ts";
+import { isNoMessage } from "../../src/bus/log.ts";
 import { freePort, Program, reached } from "./process.ts";
 
 const BINARY =
@@ -138,18 +139,20 @@ export class Voicebus {
     try {
       const manager = await jetstreamManager(connection, { checkAPI: false });
       const events: VoiceEvent[] = [];
-      const info = await manager.streams.info("VOICE_EVENT");
-      for (
-        let seq = info.state.first_seq;
-        seq <= info.state.last_seq && info.state.messages > 0;
-      ) {
-        const page = await manager.direct.getBatch("VOICE_EVENT", { seq, batch: 500 });
-        for await (const message of page) {
-          events.push(readEvent(message.data));
-          seq = message.seq + 1;
+      for (let seq = 1; ; ) {
+        const page = { seq, batch: 500, next_by_subj: "voice.event.>" };
+        const before = events.length;
+        try {
+          for await (const message of await manager.direct.getBatch("VOICE_EVENT", page)) {
+            events.push(readEvent(message.data));
+            seq = message.seq + 1;
+          }
+        } catch (error) {
+          // There are no more.
+          if (!isNoMessage(error)) throw error;
         }
+        if (events.length === before) return events;
       }
-      return events;
     } finally {
       await connection.close();
     }
@@ -167,13 +170,13 @@ export class Voicebus {
     }
   }
 
-  async connect() {
+  async connect(user = "agent") {
     const credentials = JSON.parse(readFileSync(this.credentials, "utf8"));
     return await connect({
       servers: this.nats,
-      user: "agent",
-      pass: credentials.agent,
-      inboxPrefix: "_INBOX_agent",
+      user,
+      pass: credentials[user],
+      inboxPrefix: `_INBOX_${user}`,
     });
   }
 }

@@ -3,9 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { VoiceEvent } from "../../src/bus/event.ts";
-import { TestGateway } from "./gateway.ts";
+import { type Message, TestGateway } from "./gateway.ts";
 import { endAll, reached } from "./process.ts";
 import { Voicebus } from "./voicebus.ts";
+
+export type { Message };
 
 /** A voicebus and a gateway with the plugin, in a directory of their own. */
 export interface World {
@@ -81,6 +83,26 @@ export async function everyWordIsInItsPlace(world: World): Promise<number> {
     assert.equal(phone.length, all.length, "words in a session that belong to no call of it");
   }
   return words.size;
+}
+
+/** Each call has one beginning and one end, in the session that it belongs to at last. */
+export async function everyCallIsToldOnce(world: World): Promise<void> {
+  const feed = (await world.voicebus.feed()).filter(({ data }) => data.call);
+  // By the last event: those that come out of their turn may tell the session late.
+  const homes = new Map(feed.map(({ subject, sessionKey }) => [subject, sessionKey]));
+  for (const [call, home] of homes) {
+    const history = await world.gateway.history(home);
+    const [begin, end, ...more] = history.filter(({ text }) => text.includes(`call ${call}`));
+    assert.deepEqual(more, [], `one beginning and one end of ${call}`);
+    assert.match(
+      begin?.text ?? `nothing tells that ${call} began`,
+      /^\[Phone call began: inbound, from (\+\d\d…\d\d|a withheld number)/,
+    );
+    assert.match(
+      end?.text ?? `nothing tells that ${call} ended`,
+      /^\[Phone call ended: inbound, from /,
+    );
+  }
 }
 
 /** What was said, without the mark that says who and when. */

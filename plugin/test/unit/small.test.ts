@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { conversationOf, readEvent, UnreadableEvent } from "../../src/bus/event.ts";
 import { intentOf } from "../../src/bus/requests.ts";
 import { eventsOf, isId } from "../../src/bus/subjects.ts";
-import { conversationText, fitted, tokensOf } from "../../src/calls/context.ts";
+import { conversationText, earlierCalls, fitted, tokensOf } from "../../src/calls/context.ts";
 import { noteOf } from "../../src/calls/note.ts";
 import { duration, shownNumber } from "../../src/calls/words.ts";
 import { whyNot } from "../../src/dialling.ts";
@@ -156,17 +156,34 @@ test("a context keeps within its budget, and the newest turns", () => {
   assert.equal(conversationText(turns, 30), "user: turn 2\nuser: turn 3");
 });
 
+test("earlier calls are told when they are over, without who it was with", () => {
+  const past = {
+    ...{ id: "rtc_1", direction: "inbound" as const, state: "ended", at: "2026-11-22T08:00:00Z" },
+    ...{ seconds: 90, end_reason: "hangup-user", session: "agent:main:voice:12015550142" },
+  };
+  const told = earlierCalls([
+    { ...past, id: "rtc_2", state: "active", seconds: null, end_reason: null },
+    past,
+    { ...past, direction: "outbound", seconds: null, end_reason: "busy" },
+  ]);
+  assert.equal(
+    told,
+    "- 2026-11-22T08:00:00Z, inbound, lasted 1 min 30 s, hangup-user\n" +
+      "- 2026-11-22T08:00:00Z, outbound, busy",
+  );
+});
+
 test("the password comes from the environment or a file, and errors name what to do", () => {
   const dir = mkdtempSync(join(tmpdir(), "secrets-"));
   const path = join(dir, "credentials.json");
-  writeFileSync(path, JSON.stringify({ agent: "vb1" }));
+  writeFileSync(path, JSON.stringify({ plugin: "vb1" }));
   const nats = (change: object) => readSettings({ nats: change }, {}).nats;
   assert.equal(secretsOf(nats({ passwordFile: path }), {}).natsPassword(), "vb1");
   assert.equal(secretsOf(nats({}), { VOICEBUS_NATS_PASSWORD: "vb2" }).natsPassword(), "vb2");
   assert.throws(() => secretsOf(nats({}), {}).natsPassword(), /set nats\.passwordFile/);
   assert.throws(
-    () => secretsOf(nats({ passwordFile: path, user: "plugin" }), {}).natsPassword(),
-    /has no password of the user "plugin"/,
+    () => secretsOf(nats({ passwordFile: path, user: "other" }), {}).natsPassword(),
+    /has no password of the user "other"/,
   );
   assert.throws(() => readSettings({ timeZone: "Mars" }, {}), /no time zone/);
 });

@@ -21,17 +21,19 @@ pub enum User {
     Egress,
     Provision,
     Agent,
+    Plugin,
     Observer,
     Operator,
 }
 
 impl User {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ingress,
         Self::Router,
         Self::Egress,
         Self::Provision,
         Self::Agent,
+        Self::Plugin,
         Self::Observer,
         Self::Operator,
     ];
@@ -44,6 +46,7 @@ impl User {
             Self::Egress => "egress",
             Self::Provision => "provision",
             Self::Agent => "agent",
+            Self::Plugin => "plugin",
             Self::Observer => "observer",
             Self::Operator => "operator",
         }
@@ -57,6 +60,7 @@ impl User {
             Self::Egress => "_INBOX_egress",
             Self::Provision => "_INBOX_provision",
             Self::Agent => "_INBOX_agent",
+            Self::Plugin => "_INBOX_plugin",
             Self::Observer => "_INBOX",
             Self::Operator => "_INBOX_operator",
         }
@@ -70,6 +74,7 @@ impl User {
             Self::Egress => "VOICEBUS_NATS_PASSWORD_EGRESS",
             Self::Provision => "VOICEBUS_NATS_PASSWORD_PROVISION",
             Self::Agent => "VOICEBUS_NATS_PASSWORD_AGENT",
+            Self::Plugin => "VOICEBUS_NATS_PASSWORD_PLUGIN",
             Self::Observer => "VOICEBUS_NATS_PASSWORD_OBSERVER",
             Self::Operator => "VOICEBUS_NATS_PASSWORD_OPERATOR",
         }

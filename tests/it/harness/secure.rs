@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nkeys::KeyPair;
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use voicebus::bus::server::User;
 use voicebus::bus::{Auth, Settings, Tls};
 
 use super::certificates::{Authority, Certificate};
-use super::{binary, eventually};
+use super::{as_pid, binary, eventually};
 
 /// Gone with the value.
 pub struct Secure {
@@ -76,6 +77,11 @@ impl Secure {
         self.stop();
         let (process, _port) = run(self.dir.path(), &self.port.to_string()).await;
         self.process = process;
+    }
+
+    /// Tells it to read its files again.
+    pub fn reload(&self) {
+        kill_process(as_pid(self.process.id()), Signal::HUP).unwrap();
     }
 
     pub fn stop(&mut self) {

@@ -1,5 +1,6 @@
 //! Keys and certificates are changed while events come in, and none is lost.
 
+use voicebus::bus;
 use voicebus::bus::server::User;
 
 use crate::harness::certificates::Authority;
@@ -100,10 +101,23 @@ async fn new_certificates_on_both_sides_need_no_restart_of_a_role() {
     // Both authorities are trusted for a while, then everybody has a new certificate.
     let old = std::fs::read_to_string(site.server.authority.file()).unwrap();
     let new = Authority::new(site.server.dir(), "authority");
-    let both = old + &std::fs::read_to_string(new.file()).unwrap();
+    let own = std::fs::read_to_string(new.file()).unwrap();
+    let both = old + &own;
     std::fs::write(new.file(), both).unwrap();
     new.issue("server", &["localhost"]);
     new.issue("client", &["voicebus"]);
+    // The server shows its new one without a restart.
+    site.server.reload();
+    let alone = site.server.dir().join("new-alone.crt");
+    std::fs::write(&alone, &own).unwrap();
+    let mut settings = site.server.settings(User::Observer);
+    settings.tls.ca = Some(alone);
+    reached("the server's new certificate", async || {
+        let connected = bus::connect(&settings).await;
+        connected.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    // The roles show theirs when they come again.
     site.server.restart().await;
     site.router.ready().await;
     site.say("between").await;

@@ -73,6 +73,10 @@ async fn calls_are_listed_as_the_router_has_them() {
     );
     let other = shown(&stage, &["--session", "voice:7"]).await.unwrap();
     assert_eq!(other, "no call to show; 1 call is going on\n");
+    let with = shown(&stage, &["--number", "+12015550142"]).await.unwrap();
+    assert!(with.ends_with("2 shown; 1 call is going on\n"), "{with}");
+    let with = shown(&stage, &["--number", "+12015550199"]).await.unwrap();
+    assert_eq!(with, "no call to show; 1 call is going on\n");
     let json = shown(&stage, &["--json", "--limit", "1"]).await.unwrap();
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["calls"].as_array().unwrap().len(), 1);

@@ -6,27 +6,6 @@ import { StandInModel } from "../lab/model.ts";
 import { reached } from "../lab/process.ts";
 import { inWorld } from "../lab/world.ts";
 
-const MAIN = "agent:main:main";
-
-test("a number is linked to a session, and its next call goes there", async () => {
-  await inWorld({}, async (world) => {
-    const { voicebus, gateway } = world;
-    const number = "+12015550142";
-    const linked = await gateway.tool("voice_link", { number }, { sessionKey: MAIN });
-    assert.match(linked.text, /^Calls from \+12…42 go to the session agent:main:main from now on/);
-    await voicebus.post({
-      ...{ callId: "rtc_l1", timestamp: new Date().toISOString() },
-      ...{ eventType: "call_started", phoneNumber: number },
-    });
-    await reached("the call is in the linked session", async () => {
-      const history = await gateway.history(MAIN);
-      return history.some(({ text }) => text.includes("call rtc_l1"));
-    });
-    const undone = await gateway.cli(["voicebus", "unlink", number]);
-    assert.match(undone.output, /go to the usual session again/);
-  });
-});
-
 test("a call is told what its session knows, and told again when the session moves on", async () => {
   const model = await StandInModel.start();
   const { models, agents } = model.config;
