@@ -29,7 +29,7 @@ use crate::domain::Timestamp;
 use crate::domain::ids::IntentId;
 use crate::error_chain::Chain;
 
-/// Most calls in one answer.
+/// Most calls in one answer to whoever lists them.
 pub const CALLS_PER_ANSWER_MAX: usize = 1_000;
 
 /// How long a question to a service may take.
