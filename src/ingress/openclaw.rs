@@ -201,6 +201,7 @@ fn not_done(status: Status, command: &CommandSnapshot, passes_at: Option<Timesta
             let status = match command.code.as_deref() {
                 Some("bad-request" | "bad-command") => StatusCode::UNPROCESSABLE_ENTITY,
                 Some("no-such-call") => StatusCode::NOT_FOUND,
+                Some("unsupported") => StatusCode::NOT_IMPLEMENTED,
                 Some("not-configured") => StatusCode::SERVICE_UNAVAILABLE,
                 Some("carrier-busy" | "server-busy") => StatusCode::TOO_MANY_REQUESTS,
                 _ => StatusCode::BAD_GATEWAY,
