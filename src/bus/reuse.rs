@@ -34,8 +34,7 @@ impl Bus {
         headers.insert(NATS_MESSAGE_ID, message_id);
         headers.insert("Nats-TTL", "1s");
         let subject = subjects::canary(subjects::STREAM_IN);
-        let jetstream = self.connection().jetstream();
-        let ack = publish(jetstream, &subject, headers, Bytes::new()).await?;
+        let ack = publish(self.connection(), &subject, headers, Bytes::new()).await?;
         Ok(ack.duplicate)
     }
 }

@@ -3,8 +3,8 @@
 use super::health::Health;
 use super::outcome::of_cancel;
 use super::tell::Teller;
-use super::voice_server::{Answer, Error, VoiceServer};
-use crate::bus::service;
+use super::voice_server::{Error, VoiceServer};
+use crate::bus::service::{self, CallView};
 use crate::bus::trouble::Trouble;
 use crate::domain::command::{Reason, Report, Status, Verb};
 use crate::domain::ids::{CallId, IntentId, SessionKey};
@@ -30,9 +30,15 @@ impl HangUp {
         session: SessionKey,
         attempt: u64,
     ) -> Result<(), Trouble> {
-        let leg = self.leg_to_cancel(call).await;
-        let reason = match self.ask(&leg, &id).await {
-            Ok(answer) => of_cancel(answer.status, &answer.body),
+        let connection = self.teller.bus.connection();
+        let known = service::call(connection, call.as_str())
+            .await
+            .ok()
+            .flatten();
+        let leg = leg_to_cancel(call, known.as_ref());
+        let is_talked_on = known.is_some_and(|known| known.call.state == "active");
+        let reason = match self.ask(&leg, &id, is_talked_on).await {
+            Ok(reason) => reason,
             Err(error) if attempt < ATTEMPTS_MAX => {
                 return Err(Trouble::Wait(error.to_string()));
             }
@@ -60,31 +66,39 @@ impl HangUp {
             .await
     }
 
-    /// A tap ends any call. The server itself only takes back those that nobody has picked up.
-    async fn ask(&self, leg: &CallId, id: &IntentId) -> Result<Answer, Error> {
+    /// A tap ends any call. The server itself only takes back those that nobody has picked up: of a
+    /// call that is talked on it says that it did, forgets it, and the call goes on.
+    async fn ask(
+        &self,
+        leg: &CallId,
+        id: &IntentId,
+        is_talked_on: bool,
+    ) -> Result<Option<Reason>, Error> {
         if self.health.tap().is_some_and(|tap| tap.hangs_up) {
             let answer = self.server.hang_up(leg, id).await?;
-            if answer.tapped && answer.status < 500 {
-                return Ok(answer);
+            if answer.tapped && (answer.status < 500 || is_talked_on) {
+                return Ok(of_cancel(answer.status, &answer.body));
             }
         }
-        self.server.cancel_call(leg).await
-    }
-
-    /// The server only takes back outbound calls, by their first id. For a second leg the router
-    /// knows the first.
-    async fn leg_to_cancel(&self, call: &CallId) -> CallId {
-        if call.as_str().starts_with("CA") {
-            return call.clone();
+        if is_talked_on {
+            return Ok(Some(Reason::new(
+                "unsupported",
+                "the voice server has no tap, and without one it cannot end a call that is talked on",
+            )));
         }
-        let connection = self.teller.bus.connection();
-        let known = service::call(connection, call.as_str())
-            .await
-            .ok()
-            .flatten();
-        let other = known
-            .and_then(|known| known.call.other_leg)
-            .and_then(|id| CallId::parse(&id).ok());
-        other.unwrap_or_else(|| call.clone())
+        let answer = self.server.cancel_call(leg).await?;
+        Ok(of_cancel(answer.status, &answer.body))
     }
+}
+
+/// The server only takes back outbound calls, by their first id. For a second leg the router knows
+/// the first.
+fn leg_to_cancel(call: &CallId, known: Option<&CallView>) -> CallId {
+    if call.as_str().starts_with("CA") {
+        return call.clone();
+    }
+    let other = known
+        .and_then(|known| known.call.other_leg.as_ref())
+        .and_then(|id| CallId::parse(id).ok());
+    other.unwrap_or_else(|| call.clone())
 }

@@ -204,6 +204,7 @@ fn not_done(status: Status, command: &CommandSnapshot, passes_at: Option<Timesta
             let status = match command.code.as_deref() {
                 Some("bad-request" | "bad-command") => StatusCode::UNPROCESSABLE_ENTITY,
                 Some("no-such-call") => StatusCode::NOT_FOUND,
+                Some("unsupported") => StatusCode::NOT_IMPLEMENTED,
                 Some("not-configured" | "records-full" | "limits-unreadable") => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use voicebus::simulate::{Fault, Route, Setup, StandIn, StandInConfig};
 
-use crate::harness::{Feed, Options, Up, free_address, within};
+use crate::harness::{Feed, Options, Up, free_address, reached, within};
 
 const WORDS: &str = "One moment, please.";
 
@@ -167,6 +167,31 @@ async fn without_a_tap_nobody_speaks_and_it_says_why() {
     assert_eq!(injected.json["data"]["live"], false);
     let (code, text) = up.tool(&["context", &call, r#"{"paid":true}"#]).await;
     assert!(code == 0 && text.contains("no tap"), "{code} {text}");
+
+    // The server itself would say that it has ended a call that is talked on, and forget it.
+    let answered = json!({
+        "specversion": "1.0", "id": "1", "source": "/test", "type": "call.answered", "subject": call,
+    });
+    let headers = [("content-type", "application/cloudevents+json")];
+    let answered = answered.to_string();
+    let answer = up
+        .http
+        .send("POST", "/v1/events", &headers, answered.as_bytes())
+        .await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("voicebus-version").is_some());
+    feed.hears(&call, "state.answered").await;
+    up.settled().await;
+    let (code, text) = reached("the router's view", async || {
+        let (code, text) = up.tool(&["calls", "show", &call]).await;
+        text.contains("active").then_some(()).ok_or(text)?;
+        Ok::<_, String>((code, up.tool(&["hangup", &call]).await.1))
+    })
+    .await;
+    assert!(code == 0 && text.contains("unsupported"), "{code} {text}");
+    assert_eq!(server.active_calls(), 1);
+    let answer = up.http.send("DELETE", "/openclaw/call/s", &[], b"").await;
+    assert_eq!((answer.status, &*answer.refusal()), (501, "refused"));
     server.stop().await;
     up.stop().await;
 }

@@ -369,7 +369,6 @@ impl Bus {
 
     /// Says for good that these are forgotten, and tells the routers that run.
     async fn mark(&self, whom: &Whom) -> Result<(), Error> {
-        let jetstream = self.connection().jetstream();
         let keys: Vec<String> = whom
             .ids()
             .map(|id| self.subjects().forgotten_key(id))
@@ -377,7 +376,7 @@ impl Bus {
         let value = Bytes::from(json!({ "at": Utc::now() }).to_string());
         for key in &keys {
             let subject = subjects::key(subjects::BUCKET_FORGOTTEN, key);
-            publish(jetstream, &subject, HeaderMap::new(), value.clone()).await?;
+            publish(self.connection(), &subject, HeaderMap::new(), value.clone()).await?;
         }
         for keys in keys.chunks(ANNOUNCED_AT_ONCE) {
             let told = json!(Told {
@@ -403,7 +402,7 @@ impl Bus {
         }
         let subject = subjects::key(edit.bucket, &edit.key);
         let value = edit.value.clone().unwrap_or_default();
-        match publish(self.connection().jetstream(), &subject, headers, value).await {
+        match publish(self.connection(), &subject, headers, value).await {
             Ok(_) => Ok(true),
             Err(publish::Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),
