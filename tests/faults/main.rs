@@ -181,7 +181,9 @@ impl Worlds {
         };
         match outcome.await {
             Ok(outcome) => Line::Ran(outcome),
-            Err(error) if error.is::<unavailable::Unavailable>() => Line::NotRun(error.to_string()),
+            Err(error) if error.is::<unavailable::Unavailable>() => {
+                Line::NotRun(error.root_cause().to_string())
+            }
             Err(error) => {
                 // Whatever it left behind must not be taken for the next one's doing.
                 self.world = None;
