@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::fault::Done;
 use crate::one_node::away_since;
 use crate::reaper::Reaper;
+use crate::unavailable::Unavailable;
 use crate::world::World;
 
 /// The streams reserve what they may grow to, so the disk must be large when they are made; a
@@ -31,11 +32,6 @@ pub struct Disk {
     image: Option<PathBuf>,
     reaper: Arc<Reaper>,
 }
-
-/// Why it cannot be done here.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unavailable(String);
 
 impl Disk {
     /// Memory as a disk.

@@ -8,7 +8,7 @@ use voicebus::simulate::random::Random;
 use crate::links::CutOff;
 use crate::proxy::Mode;
 use crate::world::{Ground, World};
-use crate::{cluster, disk, one_node};
+use crate::{clock, cluster, disk, one_node};
 
 /// The consumers' `ack_wait`, as `nats/consumers` has it: a message that a dead or frozen worker
 /// holds is handed out again after this time, counted from its delivery.
@@ -40,6 +40,7 @@ pub enum Fault {
     NatsFrozen,
     RollingRestart,
     OldRouter,
+    ClocksJump,
     /// Dies by itself at this place in the code.
     Crash(&'static str),
     LeaderOfInputsKilled,
@@ -67,6 +68,7 @@ pub const ALL: &[Fault] = &[
     Fault::NatsFrozen,
     Fault::RollingRestart,
     Fault::OldRouter,
+    Fault::ClocksJump,
     Fault::Crash("router.before_commit"),
     Fault::Crash("router.after_commit"),
     Fault::Crash("consume.after_ack"),
@@ -106,6 +108,7 @@ impl Fault {
             Self::NatsFrozen => "nats-server frozen 5 s",
             Self::RollingRestart => "rolling restart",
             Self::OldRouter => "old router beside new",
+            Self::ClocksJump => "clocks jump by minutes and a day",
             Self::Crash("router.before_commit") => "crash: router, before commit",
             Self::Crash("router.after_commit") => "crash: router, after commit",
             Self::Crash("consume.after_ack") => "crash: router, after ack",
@@ -139,6 +142,7 @@ impl Fault {
             | Self::NatsFrozen
             | Self::RollingRestart
             | Self::OldRouter
+            | Self::ClocksJump
             | Self::Crash(_) => Ground::OneNode,
             Self::LeaderOfInputsKilled
             | Self::LeaderOfEventsKilled
@@ -161,11 +165,11 @@ impl Fault {
             Self::RouterCutOff | Self::IngressFrozen => pick(long, 0, 10),
             Self::IngressUnheardLong | Self::IngressCutOffLong => pick(long, 0, 3),
             Self::RollingRestart | Self::OldRouter => pick(long, 1, 10),
+            Self::ClocksJump => pick(long, 0, 3),
             Self::Crash(_) => pick(long, 1, 20),
             Self::LeaderOfInputsKilled | Self::LeaderOfEventsKilled => pick(long, 1, 10),
             Self::NodeOfIngressPaused | Self::LeaderOfEventsPaused => pick(long, 1, 5),
-            Self::LeaderCutOff(CutOff::Wholly) => pick(long, 1, 5),
-            Self::LeaderCutOff(CutOff::Mute | CutOff::Deaf) => pick(long, 0, 5),
+            Self::LeaderCutOff(_) => pick(long, 0, 5),
             Self::DiskFull => pick(long, 0, 3),
             Self::PowerCut => pick(long, 0, 5),
         }
@@ -188,6 +192,7 @@ impl Fault {
             | Self::NatsKilled
             | Self::NatsFrozen
             | Self::RollingRestart
+            | Self::ClocksJump
             | Self::Crash(_)
             | Self::DiskFull
             | Self::PowerCut => away + RETURN_STALL_MAX,
@@ -227,6 +232,7 @@ impl Fault {
                 let old = std::env::var_os("VOICEBUS_OLD_BINARY");
                 one_node::old_router(world, old.as_deref().map(Path::new)).await
             }
+            Self::ClocksJump => clock::jumps(world).await,
             Self::Crash(place) => one_node::crash(world, place, random).await,
             Self::LeaderOfInputsKilled => cluster::leader_killed(world, "VOICE_IN").await,
             Self::LeaderOfEventsKilled => cluster::leader_killed(world, "VOICE_EVENT").await,

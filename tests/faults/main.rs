@@ -18,6 +18,7 @@
     reason = "a table is what the suite is for, and it says what it is doing"
 )]
 
+mod clock;
 mod cluster;
 mod disk;
 mod eyes;
@@ -32,6 +33,7 @@ mod reaper;
 mod role;
 mod round;
 mod table;
+mod unavailable;
 mod verdict;
 mod wait;
 mod world;
@@ -179,7 +181,9 @@ impl Worlds {
         };
         match outcome.await {
             Ok(outcome) => Line::Ran(outcome),
-            Err(error) if error.is::<disk::Unavailable>() => Line::NotRun(error.to_string()),
+            Err(error) if error.is::<unavailable::Unavailable>() => {
+                Line::NotRun(error.root_cause().to_string())
+            }
             Err(error) => {
                 // Whatever it left behind must not be taken for the next one's doing.
                 self.world = None;

@@ -24,6 +24,8 @@ pub struct Role {
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// Beside those, for a while.
+    more_env: Vec<(String, String)>,
     place: Place,
     process: Option<Process>,
 }
@@ -47,9 +49,16 @@ impl Role {
             env: env
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            more_env: Vec::new(),
             place: place.clone(),
             process: None,
         }
+    }
+
+    /// From its next start on it has these variables, too.
+    pub fn set_env(&mut self, env: &[(&str, String)]) {
+        let one = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
+        self.more_env = env.iter().map(one).collect();
     }
 
     pub fn with(mut self, args: &[&str]) -> Self {
@@ -70,7 +79,7 @@ impl Role {
 
     /// Starts it with a further variable, or without.
     pub fn spawn(&mut self, variable: Option<(&str, &str)>) -> anyhow::Result<()> {
-        let mut env = self.env.clone();
+        let mut env = [self.env.clone(), self.more_env.clone()].concat();
         env.extend(variable.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let process = Process::start(&self.place, &self.name, &self.program, &self.args, &env)?;
         self.process = Some(process);

@@ -67,8 +67,9 @@ pub struct Evidence {
     pub heard: Vec<Heard>,
     /// Whether the subscriber was connected all the time.
     pub heard_all: bool,
-    /// Whether what is stored once may be heard twice: a leader of a cluster that wakes up passes
-    /// on what it finds committed before it learns that another leads, and has passed it on.
+    /// Whether what is stored once may be heard twice, or late: a leader of a cluster that wakes up
+    /// passes on what it finds committed before it learns that another leads, and has passed it on;
+    /// and what a link between nodes has held back arrives when it is healed.
     pub may_echo: bool,
 }
 
@@ -78,7 +79,7 @@ pub struct Verdict {
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
     pub disordered: Vec<String>,
-    /// Stored once and heard twice, where that may be.
+    /// Stored once and in order, and heard twice or late, where that may be.
     pub echoes: Vec<String>,
 }
 
@@ -227,9 +228,12 @@ fn listen(evidence: &Evidence, verdict: &mut Verdict) {
         }
         let last = last.entry(call).or_default();
         if sequence <= last {
-            verdict
-                .disordered
-                .push(format!("{call} {sequence} was heard after {last}"));
+            let finding = format!("{call} {sequence} was heard after {last}");
+            if evidence.may_echo {
+                verdict.echoes.push(finding);
+            } else {
+                verdict.disordered.push(finding);
+            }
         }
         *last = *sequence;
     }
