@@ -395,12 +395,13 @@ impl Dialling {
         pause.min(left.unwrap_or_default().max(PAUSE_MIN))
     }
 
-    /// Lets go of the number unless the dial may still ring it. In vain it is let go of by whoever
-    /// wants it next.
+    /// Lets go of the number of a dial that waits. One that is under way keeps it, and one that is
+    /// over holds nothing: whoever wants the number next looks at its record.
     async fn let_go(&self, intent: &IntentId, hold: Hold) {
         let released = async {
             let found = self.intents.find_at_leader(intent).await?;
-            if found.state().is_some_and(State::holds_number) {
+            let needs_no_word = |state: &State| state.holds_number() || state.is_final();
+            if found.state().is_some_and(needs_no_word) {
                 return Ok(());
             }
             self.flights.release(hold, self.clock.now()).await

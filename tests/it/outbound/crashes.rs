@@ -246,7 +246,10 @@ async fn an_egress_killed_at_any_point_of_a_dial_rings_once_at_most_and_forgets_
         };
         let intent = format!("wish-{number}");
         scene.asks(&intent, &format!("+1201555{number:04}")).await;
-        let died = egress.ended().await;
+        let died = reached_within(REST, "egress to die", async || {
+            egress.has_ended().ok_or_else(|| (*place).to_owned())
+        });
+        let died = died.await;
         assert!(!died.success(), "{place}: {died}");
     }
     scene.ack_wait(Duration::from_secs(30)).await;
