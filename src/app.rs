@@ -1,6 +1,8 @@
 //! Where the parts meet: roles are built from the configuration, started under one supervisor, and
 //! stopped in order.
 
+pub mod document;
+
 mod measure;
 
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use anyhow::Context;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use utoipa::openapi::OpenApi;
 
 use crate::bus::canary::Canaries;
 use crate::bus::server::Complaints;
@@ -20,7 +23,7 @@ use crate::bus::subjects::Subjects;
 use crate::bus::{self, Bus, Connection, streams};
 use crate::config::{Config, SpoolDir};
 use crate::egress::{Egress, VoiceServer};
-use crate::http::operations::{self, Readiness};
+use crate::http::operations::{self, Document, Readiness};
 use crate::http::serve::Listener;
 use crate::ingress::door::Clock;
 use crate::ingress::spool::{Depth, Spool};
@@ -195,7 +198,8 @@ impl App {
                 }
             });
         self.tasks.critical("committer", committer.run());
-        let routes = ingress::routes(ingress).merge(self.operations());
+        let operations = self.operations(&document::of_ingress())?;
+        let routes = ingress::routes(ingress).merge(operations);
         self.serve("ingress", listener, routes);
         Ok(())
     }
@@ -266,15 +270,21 @@ impl App {
     }
 
     /// Serves only what operators ask for, for a role without doors of its own.
-    pub fn add_operations(&mut self, listener: Listener) {
+    ///
+    /// # Errors
+    /// Never but for a mistake of ours.
+    pub fn add_operations(&mut self, listener: Listener) -> anyhow::Result<()> {
         let tokens = self.config.doors.reading.tokens_only();
         let status = operations::status(self.readiness(), tokens);
-        let routes = self.operations().merge(status);
-        self.serve("operations", listener, routes);
+        let operations = self.operations(&document::of_operations())?;
+        self.serve("operations", listener, operations.merge(status));
+        Ok(())
     }
 
-    fn operations(&self) -> axum::Router {
-        operations::routes(self.readiness(), self.config.doors.reading.tokens_only())
+    fn operations(&self, document: &OpenApi) -> anyhow::Result<axum::Router> {
+        let document = Document::new(document).context("cannot describe the routes")?;
+        let tokens = self.config.doors.reading.tokens_only();
+        Ok(operations::routes(self.readiness(), tokens, document))
     }
 
     fn serve(&mut self, name: &str, listener: Listener, routes: axum::Router) {

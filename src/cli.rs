@@ -13,9 +13,11 @@ pub mod calls;
 pub mod context;
 pub mod dlq;
 pub mod doctor;
+pub mod forget;
 pub mod hangup;
 pub mod link;
 pub mod links;
+pub mod openapi;
 pub mod paint;
 pub mod replay;
 pub mod say;
@@ -90,10 +92,14 @@ enum Command {
     Links(links::Args),
     /// Look at what could not be used, try it again, or remove it
     Dlq(dlq::Args),
+    /// Forget a call or a caller: remove what is stored about them, and prove it
+    Forget(forget::Args),
     /// Publish old events again, for tests and for those who missed them
     Replay(replay::Args),
     /// Tell whether all is well, and what to do when it is not
     Doctor(doctor::Args),
+    /// Print the OpenAPI document of the HTTP routes
+    Openapi,
     /// Stand in for the phone-call server, and make calls; dials nobody
     Simulate(simulate::Args),
     /// Measure what the bus costs on this machine
@@ -171,8 +177,10 @@ async fn run(command: Command) -> ExitCode {
         Command::Unlink(args) => tool(link::run_unlink(args, &mut io::stdout())).await,
         Command::Links(args) => tool(links::run(args, &mut io::stdout())).await,
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
+        Command::Forget(args) => tool(forget::run(args, &mut io::stdout())).await,
         Command::Replay(args) => tool(replay::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,
+        Command::Openapi => finish(openapi::run(&mut io::stdout()).map(ExitCode::from)),
         Command::Bench(args) => finish(bench::run(args).await),
         Command::Simulate(args) => {
             let stop = CancellationToken::new();
@@ -228,6 +236,7 @@ async fn tool(run: impl Future<Output = anyhow::Result<Exit>>) -> ExitCode {
     telemetry::start(&crate::config::Log {
         filter: "warn,async_nats=off".to_owned(),
         json: false,
+        is_unsafe: false,
     });
     finish(run.await.map(ExitCode::from))
 }

@@ -104,6 +104,8 @@ pub struct Log {
     pub filter: String,
     /// For programs rather than people.
     pub json: bool,
+    /// Whether what callers say and who they are may be in it.
+    pub is_unsafe: bool,
 }
 
 impl Config {
@@ -358,7 +360,11 @@ impl Config {
                 data_dir,
                 nats_listen,
                 retention,
-                log: Log { filter, json },
+                log: Log {
+                    filter,
+                    json,
+                    is_unsafe: overrides.log_unsafe,
+                },
                 warnings,
             }),
             _ => Err(Mistakes(mistakes)),

@@ -11,7 +11,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Log;
 
-/// The NATS client logs whole messages at its finer levels, numbers and words of callers included.
+/// What is logged below this target holds what callers say or who they are. It is dropped unless
+/// the log was made unsafe on purpose.
+pub const PRIVATE: &str = "voicebus::private";
+
+/// The crate's own targets begin so. The libraries below it know nothing of privacy: the NATS client
+/// logs whole messages at its finer levels, the HTTP client whole addresses.
+const OWN: &str = "voicebus";
+
 const NATS_CLIENT: &str = "async_nats";
 
 /// Starts logging for the process; a second call changes nothing.
@@ -24,10 +31,11 @@ pub fn start(log: &Log) {
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .boxed()
     };
+    let is_unsafe = log.is_unsafe;
     let started = tracing_subscriber::registry()
         .with(levels(&log.filter))
-        .with(filter_fn(|metadata| {
-            may_be_seen(metadata.target(), *metadata.level())
+        .with(filter_fn(move |metadata| {
+            is_unsafe || may_be_seen(metadata.target(), *metadata.level())
         }))
         .with(lines)
         .try_init();
@@ -40,6 +48,11 @@ pub fn start(log: &Log) {
             // The message may hold a value of a caller; the place is enough to find the mistake.
             tracing::error!(place, "a task panicked; this is a mistake in voicebus");
         }));
+    }
+    if is_unsafe {
+        tracing::warn!(
+            "--log-unsafe: this log may hold phone numbers, words of callers and tokens from here on; keep it as you would keep a recording"
+        );
     }
 }
 
@@ -54,9 +67,16 @@ fn levels(filter: &str) -> EnvFilter {
     EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Whatever is asked for, no message of a call gets into the log.
+/// Whatever level is asked for, nothing of a call gets into the log: no library speaks of what it
+/// carries, and neither do we.
 fn may_be_seen(target: &str, level: Level) -> bool {
-    !target.starts_with(NATS_CLIENT) || level <= Level::INFO
+    if target.starts_with(PRIVATE) {
+        return false;
+    }
+    let is_own = target
+        .strip_prefix(OWN)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    is_own || level <= Level::INFO
 }
 
 #[cfg(test)]
@@ -71,10 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn the_nats_client_never_shows_what_it_carries() {
+    fn libraries_never_show_what_they_carry_and_neither_do_we() {
         assert!(may_be_seen("voicebus::router", Level::TRACE));
+        assert!(may_be_seen("voicebus", Level::TRACE));
         assert!(may_be_seen("async_nats::connector", Level::INFO));
-        assert!(!may_be_seen("async_nats::connection", Level::TRACE));
-        assert!(!may_be_seen("async_nats::jetstream::context", Level::DEBUG));
+        for target in [
+            "async_nats::connection",
+            "hyper_util::client",
+            "reqwest",
+            "voicebuster",
+        ] {
+            assert!(!may_be_seen(target, Level::DEBUG), "{target}");
+        }
+        assert!(!may_be_seen(PRIVATE, Level::ERROR));
     }
 }

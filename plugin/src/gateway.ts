@@ -39,6 +39,11 @@ export interface PluginRuntime {
     resolveAgentWorkspaceDir(config: unknown, agentId: string): string;
     resolveAgentIdentity(config: unknown, agentId?: string): Identity | undefined;
   };
+  tasks: {
+    async: {
+      runs: { bindSession(which: SessionScope): { list(): Promise<TaskRun[]> } };
+    };
+  };
   system: {
     enqueueSystemEvent(
       text: string,
@@ -67,6 +72,13 @@ export interface SessionEntry {
 
 export interface Identity {
   name?: string;
+}
+
+/** A piece of work beside the conversation. */
+interface TaskRun {
+  status: string;
+  label?: string;
+  title: string;
 }
 
 /** More new messages than these are a backlog: who looks at the session reads it again. */
@@ -137,6 +149,15 @@ export class Gateway {
       .slice(-count)
       .map(({ message }) => ({ role: message.role, text: plainText(message.content) }))
       .filter(({ text }) => text !== "");
+  }
+
+  /** What is being worked on for a session, newest first. */
+  async openTasks(scope: SessionScope, count: number): Promise<string[]> {
+    const runs = await this.#runtime.tasks.async.runs.bindSession(scope).list();
+    return runs
+      .filter(({ status }) => status === "queued" || status === "running")
+      .slice(0, count)
+      .map(({ label, title }) => label ?? title);
   }
 
   /** Tells the agent something in its next turn, and asks for that turn. */

@@ -40,7 +40,7 @@ export interface Settings {
   };
 }
 
-export const CONTEXT_PARTS = ["identity", "profile", "conversation", "calls"] as const;
+export const CONTEXT_PARTS = ["identity", "profile", "conversation", "calls", "tasks"] as const;
 export type ContextPart = (typeof CONTEXT_PARTS)[number];
 
 /**

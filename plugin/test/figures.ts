@@ -1,6 +1,5 @@
 /**
- * Measures the plugin in a real gateway: `node test/figures.ts`, with the environment of
- * `run-tests`. Prints what docs/benchmarks.md of the project shows.
+ * Measures the plugin in a real gateway: `run-tests --figures`. Prints what the README shows.
  */
 
 import { readFileSync } from "node:fs";

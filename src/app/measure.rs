@@ -68,6 +68,11 @@ pub(super) fn ingress(scrape: &mut Scrape, counters: &ingress::Counters, gauge: 
         &counters.stale,
     );
     count(
+        "ingress_signed_ids_reused",
+        "Signed ids that came again with another body",
+        &counters.ids_reused,
+    );
+    count(
         "ingress_events_drained",
         "Events that went from the spool to NATS",
         &counters.drained,

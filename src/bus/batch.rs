@@ -73,8 +73,12 @@ impl Bus {
             Ok(Ok(ack)) => ack,
             Ok(Err(publish::Error::Unclear { reason, .. })) => return Err(unclear(reason)),
             Ok(Err(error)) => return Err(refused(error.to_string())),
-            Err(_elapsed) => return Err(unclear("no answer in time".to_owned())),
+            Err(_elapsed) => {
+                self.connection().unanswered().await;
+                return Err(unclear("no answer in time".to_owned()));
+            }
         };
+        self.connection().answered();
         if ack.batch_id.as_deref() == Some(id) && ack.batch_size == Some(count as u64) {
             crate::metrics::batch(count);
             Ok(())

@@ -274,7 +274,7 @@ async fn send(bus: &Bus, stream: &'static str) -> Option<Found> {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-TTL", LIFETIME);
     let subject = subjects::canary(stream);
-    let stored = publish(connection.jetstream(), &subject, headers, Bytes::new()).await;
+    let stored = publish(connection, &subject, headers, Bytes::new()).await;
     if connection.disconnects() != disconnects || !connection.is_connected() {
         return None;
     }

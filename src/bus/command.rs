@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use thiserror::Error;
 
 use super::envelope::{CommandSnapshot, DialRequest, EventEnvelope, HangupRequest, Outcome};
-use super::{Bus, envelope, publish, service, subjects};
+use super::{Bus, envelope, forget, publish, service, subjects};
 use crate::domain::command::{Status, Verb};
 use crate::domain::ids::{CallId, IntentId};
 
@@ -41,6 +41,9 @@ pub enum Error {
     /// as it is.
     #[error("another call was asked for under this id; use a new one")]
     Conflict,
+    /// It was forgotten at somebody's request, and is never dialled again.
+    #[error("the call of this id was forgotten; use a new id")]
+    Forgotten,
     /// The bus did not take it; nothing will happen, unless [`publish::Error::Unclear`].
     #[error("the command was not stored")]
     Publish(#[from] publish::Error),
@@ -96,6 +99,9 @@ impl Bus {
                 _ => Ok(None),
             };
         };
+        if record.code.as_deref() == Some(forget::FORGOTTEN) {
+            return Err(Error::Forgotten);
+        }
         if record
             .fingerprint
             .is_some_and(|known| known != request.fingerprint())
@@ -196,10 +202,8 @@ impl Bus {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<Bytes, envelope::Error> {
-    let bytes = serde_json::to_vec(value).map_err(|source| envelope::Error::Json {
-        what: "command",
-        source,
-    })?;
+    let bytes =
+        serde_json::to_vec(value).map_err(|error| envelope::Error::json("command", &error))?;
     Ok(bytes.into())
 }
 

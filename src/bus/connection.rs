@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use thiserror::Error;
@@ -28,6 +28,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// So many reasons for which it cannot come back are told, until it has.
 const REASONS_MAX: usize = 10;
+
+/// For so long JetStream may answer nothing at all before another node is tried: longer than one
+/// request, shorter than the election that a cluster needs when it has lost a node.
+const UNANSWERED_MAX: Duration = Duration::from_secs(4);
 
 /// Longest pause between two attempts to come back.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -74,9 +78,11 @@ struct Clients {
     watch: Arc<Watch>,
 }
 
-#[derive(Default)]
 struct Watch {
+    role: &'static str,
     connected: watch::Sender<bool>,
+    /// When JetStream answered last, or another node was tried.
+    answered_at: Mutex<Instant>,
     disconnects: AtomicU64,
     denials: AtomicU64,
     closing: AtomicBool,
@@ -85,6 +91,18 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(role: &'static str) -> Self {
+        Self {
+            role,
+            connected: watch::Sender::default(),
+            answered_at: Mutex::new(Instant::now()),
+            disconnects: AtomicU64::default(),
+            denials: AtomicU64::default(),
+            closing: AtomicBool::default(),
+            told: Mutex::default(),
+        }
+    }
+
     /// Says why the client does not come back, each reason once: it tries every second.
     fn tell(&self, role: &'static str, error: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +153,38 @@ impl Connection {
         connected.wait_for(|connected| *connected).await.ok();
     }
 
+    /// JetStream has answered something, whatever it was.
+    pub(super) fn answered(&self) {
+        let at = self.0.watch.answered_at.lock();
+        *at.unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// JetStream has not answered in time. A node that is cut off from the others of its cluster
+    /// still answers pings, so the client stays with it; when it has been of no use for a while,
+    /// another one is tried.
+    pub(super) async fn unanswered(&self) {
+        // The server names itself too.
+        if self.0.client.server_info().connect_urls.len() < 2 {
+            return;
+        }
+        {
+            let at = self.0.watch.answered_at.lock();
+            let mut at = at.unwrap_or_else(PoisonError::into_inner);
+            if at.elapsed() < UNANSWERED_MAX {
+                return;
+            }
+            *at = Instant::now();
+        }
+        let role = self.0.watch.role;
+        tracing::warn!(
+            role,
+            "JetStream does not answer through this node; trying another"
+        );
+        if let Err(error) = self.0.client.force_reconnect().await {
+            tracing::debug!(role, %error, "the node is not left");
+        }
+    }
+
     /// How often the connection was lost.
     #[must_use]
     pub fn disconnects(&self) -> u64 {
@@ -177,7 +227,7 @@ pub async fn connect_later(settings: &Settings) -> Result<Connection, Error> {
 }
 
 async fn open(settings: &Settings, later: bool) -> Result<Connection, Error> {
-    let watch = Arc::new(Watch::default());
+    let watch = Arc::new(Watch::new(settings.role));
     let seen = Arc::clone(&watch);
     let role = settings.role;
     let mut options = async_nats::ConnectOptions::new()

@@ -232,8 +232,7 @@ impl Letters {
         let mut headers = original_headers(letter);
         headers.insert(NATS_MESSAGE_ID, format!("redrive {name}"));
         headers.insert(dead_letter::REDRIVE, name);
-        let jetstream = self.connection.jetstream();
-        let ack = publish(jetstream, subject, headers, letter.body.clone()).await?;
+        let ack = publish(&self.connection, subject, headers, letter.body.clone()).await?;
         Ok(Stored {
             sequence: ack.sequence,
             duplicate: ack.duplicate,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::connection::REQUEST_TIMEOUT;
 use super::envelope::{self, PROGRESS_HEADER};
-use super::{Bus, subjects};
+use super::{Bus, Connection, subjects};
 use crate::domain::event::Event;
 use crate::metrics;
 
@@ -160,23 +160,20 @@ impl Bus {
         } = message;
         let stored = async {
             let headers = headers_of(message)?;
-            publish(
-                self.connection().jetstream(),
-                subject,
-                headers,
-                payload.clone(),
-            )
-            .await
+            publish(self.connection(), subject, headers, payload.clone()).await
         };
         match tokio::time::timeout_at(deadline, stored).await {
             Ok(ack) => ack.map(|ack| Stored {
                 sequence: ack.sequence,
                 duplicate: ack.duplicate,
             }),
-            Err(_elapsed) => Err(Error::Unclear {
-                subject: subject.clone(),
-                reason: "no answer in time".to_owned(),
-            }),
+            Err(_elapsed) => {
+                self.connection().unanswered().await;
+                Err(Error::Unclear {
+                    subject: subject.clone(),
+                    reason: "no answer in time".to_owned(),
+                })
+            }
         }
     }
 
@@ -205,22 +202,21 @@ impl Bus {
         headers.insert(PROGRESS_HEADER, progress.as_str());
         headers.insert("content-type", "application/cloudevents+json");
         let subject = self.subjects().commit(event);
-        Ok(
-            publish(self.connection().jetstream(), &subject, headers, payload)
-                .await?
-                .sequence,
-        )
+        Ok(publish(self.connection(), &subject, headers, payload)
+            .await?
+            .sequence)
     }
 }
 
 pub(super) async fn publish(
-    jetstream: &jetstream::Context,
+    connection: &Connection,
     subject: &str,
     headers: HeaderMap,
     payload: Bytes,
 ) -> Result<PublishAck, Error> {
     let published = async {
-        jetstream
+        connection
+            .jetstream()
             .publish_with_headers(subject.to_owned(), headers, payload)
             .await?
             .await
@@ -236,6 +232,10 @@ pub(super) async fn publish(
             reason: "NATS takes nothing".to_owned(),
         }),
     };
+    match &outcome {
+        Err(Error::Unclear { .. }) => connection.unanswered().await,
+        Ok(_) | Err(_) => connection.answered(),
+    }
     let word = match &outcome {
         Ok(_ack) => "stored",
         Err(error) => error.word(),

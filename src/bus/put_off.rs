@@ -57,7 +57,7 @@ impl Bus {
         headers.insert(LETTER, letter.as_str());
         let subject = subjects::put_off(&digest(&letter));
         let payload = delivery.payload.clone();
-        publish(self.connection().jetstream(), &subject, headers, payload).await?;
+        publish(self.connection(), &subject, headers, payload).await?;
         Ok(pause.to_std().unwrap_or_default())
     }
 }

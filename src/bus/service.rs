@@ -24,11 +24,12 @@ pub use egress::{
 };
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
-use super::{Bus, subjects};
+use super::{Bus, envelope, subjects};
 use crate::domain::Timestamp;
 use crate::domain::ids::IntentId;
+use crate::error_chain::Chain;
 
-/// Most calls in one answer.
+/// Most calls in one answer to whoever lists them.
 pub const CALLS_PER_ANSWER_MAX: usize = 1_000;
 
 /// How long a question to a service may take.
@@ -162,7 +163,8 @@ pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
             text,
         });
     }
-    serde_json::from_slice(&answer.payload).map_err(|error| failed(error.to_string()))
+    serde_json::from_slice(&answer.payload)
+        .map_err(|error| failed(Chain(&envelope::Error::json("answer", &error)).to_string()))
 }
 
 /// Asks the router for calls.

@@ -12,6 +12,7 @@
 //! | `voicebus.canary.<stream>` | that stream | a canary; gone after a second |
 //! | `voice.health.<component>` | none | health changes |
 //! | `voice.svc.…` | none | micro services |
+//! | `voice.forgotten` | none | what was forgotten a moment ago, by salted hashes |
 //! | `replay.…` | none | old events, published again for whoever wants them |
 //!
 //! The call comes before the session, because `voice.event.<call>.>` is the filter of every
@@ -45,6 +46,8 @@ pub const BUCKET_INTENT: &str = "VOICE_INTENT";
 pub const BUCKET_NUMBER: &str = "VOICE_NUMBER";
 /// The bucket of links from a number to a session.
 pub const BUCKET_LINK: &str = "VOICE_LINK";
+/// The bucket of what was forgotten, by salted hashes.
+pub const BUCKET_FORGOTTEN: &str = "VOICE_FORGOTTEN";
 /// The bucket of what was dialled lately.
 pub const BUCKET_LIMIT: &str = "VOICE_LIMIT";
 /// Its one key: all dials count together.
@@ -60,6 +63,13 @@ const UNRESOLVED: &str = "unresolved.";
 pub const KEY_RESUMED: &str = "egress.resumed";
 /// Replayed events go to subjects that begin so, and nowhere else.
 const REPLAYS: &str = "replay.";
+
+/// Says which hashes were added to the bucket of what was forgotten.
+pub const FORGOTTEN: &str = "voice.forgotten";
+/// Keys of buckets are subjects that begin so.
+const KEYS: &str = "$KV.";
+/// Canaries are on subjects that begin so.
+const CANARIES: &str = "voicebus.canary.";
 
 /// Everything that happened.
 pub const EVENTS_ALL: &str = "voice.event.>";
@@ -199,6 +209,18 @@ impl Subjects {
     #[must_use]
     pub fn flight_key(&self, number: &E164) -> String {
         format!("flight.{}", self.number_key(number))
+    }
+
+    /// All keys of a number, in whichever bucket.
+    #[must_use]
+    pub fn keys_of(&self, number: &E164) -> [String; 2] {
+        [self.number_key(number), self.flight_key(number)]
+    }
+
+    /// `f-` and 16 hex digits: the key of a call or a command that was forgotten.
+    #[must_use]
+    pub fn forgotten_key(&self, log_id: &str) -> String {
+        format!("f-{}", self.salted("forgotten", log_id))
     }
 
     fn salted(&self, what: &str, text: &str) -> String {
@@ -459,7 +481,57 @@ pub fn stream_of(subject: &str) -> &'static str {
 /// `voicebus.canary.<stream>`: what a stream takes to show that it still does.
 #[must_use]
 pub fn canary(stream: &str) -> String {
-    format!("voicebus.canary.{stream}")
+    format!("{CANARIES}{stream}")
+}
+
+/// Whether a message is a canary.
+#[must_use]
+pub fn is_canary(subject: &str) -> bool {
+    subject.starts_with(CANARIES)
+}
+
+/// The stream under a bucket.
+#[must_use]
+pub fn stream_of_bucket(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+/// `$KV.<bucket>.<key>`: a key of a bucket.
+#[must_use]
+pub fn key(bucket: &str, key: &str) -> String {
+    format!("{KEYS}{bucket}.{key}")
+}
+
+/// The key that a subject of a bucket's stream names.
+#[must_use]
+pub fn key_in<'a>(bucket: &str, subject: &'a str) -> Option<&'a str> {
+    let key = subject.strip_prefix(KEYS)?.strip_prefix(bucket)?;
+    key.strip_prefix('.')
+}
+
+/// The call or command under whose id a message is stored, in a stream or among the intents.
+#[must_use]
+pub fn stored_under(subject: &str) -> Option<&str> {
+    const BEFORE: [(&str, usize); 4] = [
+        (INPUTS, 1),
+        ("voice.timer.", 0),
+        ("voice.event.", 0),
+        (COMMANDS, 1),
+    ];
+    if let Some(key) = key_in(BUCKET_INTENT, subject) {
+        return Some(key.strip_prefix(UNRESOLVED).unwrap_or(key));
+    }
+    let (begin, place) = BEFORE
+        .iter()
+        .find(|(begin, _)| subject.starts_with(begin))?;
+    subject.strip_prefix(begin)?.split('.').nth(*place)
+}
+
+/// The intent of a command to dial.
+#[must_use]
+pub fn parse_dial(subject: &str) -> Option<String> {
+    let (verb, key) = parse_command(subject)?;
+    (verb == "dial").then(|| key.to_owned())
 }
 
 /// `voice.health.<component>`; a word of ours.
@@ -471,7 +543,10 @@ pub fn health(component: &'static str) -> String {
 /// The call (or command) that an input's subject names, when it is one of ours.
 #[must_use]
 pub fn call_of_input(subject: &str) -> Option<CallId> {
-    let mut tokens = subject.strip_prefix(INPUTS)?.split('.');
+    let mut tokens = subject
+        .strip_prefix(INPUTS)
+        .filter(|_| is_input(subject))?
+        .split('.');
     let (_partition, call, _kind) = (tokens.next()?, tokens.next()?, tokens.next()?);
     if tokens.next().is_some() {
         return None;

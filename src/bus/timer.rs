@@ -39,7 +39,7 @@ impl Bus {
         headers.insert("Nats-Rollup", "sub");
         let subject = subjects::timer(&arm.call, arm.timer);
         let payload = encode_timer(arm.timer)?;
-        publish(self.connection().jetstream(), &subject, headers, payload).await?;
+        publish(self.connection(), &subject, headers, payload).await?;
         crate::metrics::timer_armed();
         Ok(())
     }

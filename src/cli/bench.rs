@@ -44,6 +44,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         // Clients that outlive their server for a moment say so; a server that dies ends the run anyway.
         filter: "warn,voicebus::bus::connection=error".to_owned(),
         json: false,
+        is_unsafe: false,
     });
     let mut plan = if args.quick {
         Plan::quick()

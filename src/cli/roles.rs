@@ -37,7 +37,7 @@ pub(super) async fn egress(config: Arc<Config>, stop: CancellationToken) -> anyh
 async fn add_operations(app: &mut App, config: &Config) -> anyhow::Result<()> {
     if config.listen_is_given {
         let listener = Listener::bind(config.listen).await?;
-        app.add_operations(listener.with_tls(config.tls.clone())?);
+        app.add_operations(listener.with_tls(config.tls.clone())?)?;
     }
     Ok(())
 }

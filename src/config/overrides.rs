@@ -70,4 +70,12 @@ pub struct Overrides {
     /// How to log: text or json
     #[arg(long, value_name = "FORMAT", env = "VOICEBUS_LOG_FORMAT")]
     pub log_format: Option<String>,
+    /// Let numbers, words and bodies into the log, at debug and trace; for a machine without real
+    /// callers
+    #[arg(
+        long,
+        env = "VOICEBUS_LOG_UNSAFE",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub log_unsafe: bool,
 }

@@ -354,7 +354,7 @@ fn bad_request(error: crate::bus::envelope::Error) -> (u16, String) {
 fn not_stored(error: CommandError) -> (u16, String) {
     match error {
         CommandError::Request(error) => bad_request(error),
-        error @ CommandError::Conflict => (409, error.to_string()),
+        error @ (CommandError::Conflict | CommandError::Forgotten) => (409, error.to_string()),
         error @ (CommandError::Publish(_) | CommandError::Listen(_) | CommandError::Read(_)) => {
             (503, crate::error_chain::Chain(&error).to_string())
         }

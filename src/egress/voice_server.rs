@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
+use tracing::debug;
 
 use super::last_look::{LastLook, LastLookLayer};
 use super::wire::{HealthAnswer, IntentSeen, PlaceCall, TapAnswer};
@@ -15,6 +16,7 @@ use crate::domain::Timestamp;
 use crate::domain::command::{Dial, Verb};
 use crate::domain::dial::ANSWER_TIME_MAX;
 use crate::domain::ids::{CallId, IntentId};
+use crate::telemetry::PRIVATE;
 
 /// Longest answer to a command that is read; real ones are under 1 kB.
 const ANSWER_SIZE_MAX: usize = 64 * 1024;
@@ -332,6 +334,7 @@ async fn send_for(request: reqwest::RequestBuilder, size_max: usize) -> Result<A
         }
         body.extend_from_slice(&chunk);
     }
+    debug!(target: PRIVATE, status, body = %String::from_utf8_lossy(&body), "answer of the call server");
     Ok(Answer {
         status,
         body,

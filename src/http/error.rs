@@ -4,7 +4,8 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::measured::Code;
 
@@ -23,6 +24,23 @@ pub struct Error {
     pub intent: Option<String>,
     /// The sender left before it had said all: nobody is there to be answered.
     pub abandoned: bool,
+}
+
+/// A refusal as it is sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Refusal {
+    /// A stable word for programs.
+    code: &'static str,
+    /// A sentence for people.
+    error: String,
+    /// The same sentence.
+    detail: String,
+    /// Whether the same request may be taken later; `Retry-After` says when.
+    retry: bool,
+    /// The command that the request became, when it became one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    intent_id: Option<String>,
 }
 
 /// Marks an answer for which nobody waits: the connection is closed instead.
@@ -70,15 +88,13 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         // `error` is where the replaced session bridge had its sentence, `detail` where the
         // replaced webhook bridge had it.
-        let mut body = json!({
-            "code": self.code,
-            "error": self.text,
-            "detail": self.text,
-            "retry": self.retry_after.is_some(),
-        });
-        if let Some(intent) = self.intent {
-            body["intent_id"] = intent.into();
-        }
+        let body = Refusal {
+            code: self.code,
+            detail: self.text.clone(),
+            error: self.text,
+            retry: self.retry_after.is_some(),
+            intent_id: self.intent,
+        };
         let mut response = (self.status, Json(body)).into_response();
         response.extensions_mut().insert(Code(self.code));
         if let Some(seconds) = self.retry_after {

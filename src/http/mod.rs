@@ -2,9 +2,11 @@
 //! for operations.
 
 pub mod auth;
+pub mod document;
 pub mod error;
 pub mod measured;
 pub mod operations;
+pub mod path;
 pub mod rate;
 pub mod serve;
 pub mod tls;

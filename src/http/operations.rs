@@ -1,4 +1,5 @@
-//! `/live`, `/ready`, `/status` and `/metrics`: what whoever keeps a role running asks for.
+//! `/live`, `/ready`, `/status`, `/metrics` and `/openapi.json`: what whoever keeps a role running
+//! asks for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,12 +7,18 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::Error;
 use super::auth::{Tokens, only_with};
+use super::document::{BEARER, Behind, behind};
 use crate::metrics::{self, Scrape, Source};
 
 /// Says why something is not ready, or nothing.
@@ -88,43 +95,151 @@ impl Readiness {
     }
 }
 
-/// `/live` and `/ready`, which need no token, and `/metrics`, for whoever shows one.
-pub fn routes(readiness: Readiness, tokens: Tokens) -> Router {
-    let measured = Router::new()
-        .route("/metrics", get(metrics))
-        .route_layer(from_fn_with_state(tokens, only_with));
-    Router::new()
-        .route("/live", get(live))
-        .route("/ready", get(ready))
+/// What a process says about the routes that it serves, as JSON.
+#[derive(Clone)]
+pub struct Document(Bytes);
+
+impl Document {
+    /// A document, written once.
+    ///
+    /// # Errors
+    /// When it cannot be written, which is a mistake of ours.
+    pub fn new(document: &OpenApi) -> Result<Self, serde_json::Error> {
+        serde_json::to_vec_pretty(document).map(|json| Self(json.into()))
+    }
+
+    /// The JSON.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The doors that whoever reads has the token of.
+const READING: Behind = Behind {
+    opens_with: &[BEARER],
+    refusals: &[401],
+};
+
+fn of_health() -> OpenApiRouter<Readiness> {
+    let routes = OpenApiRouter::new()
+        .routes(routes!(live))
+        .routes(routes!(ready));
+    let open = Behind {
+        opens_with: &[],
+        refusals: &[],
+    };
+    behind(routes, open)
+}
+
+fn of_metrics() -> OpenApiRouter<Readiness> {
+    behind(OpenApiRouter::new().routes(routes!(metrics)), READING)
+}
+
+fn of_status() -> OpenApiRouter<Readiness> {
+    behind(OpenApiRouter::new().routes(routes!(tell)), READING)
+}
+
+fn of_document() -> OpenApiRouter<Document> {
+    behind(OpenApiRouter::new().routes(routes!(openapi)), READING)
+}
+
+/// What there is to say about [`routes`].
+#[must_use]
+pub fn described() -> OpenApi {
+    let mut document = of_health().merge(of_metrics()).into_openapi();
+    document.merge(of_document().into_openapi());
+    document
+}
+
+/// What there is to say about [`status`].
+#[must_use]
+pub fn described_status() -> OpenApi {
+    of_status().into_openapi()
+}
+
+/// `/live` and `/ready`, which need no token, and `/metrics` and `/openapi.json`, for whoever shows
+/// one.
+pub fn routes(readiness: Readiness, tokens: Tokens, document: Document) -> Router {
+    let measured = Router::from(of_metrics());
+    let measured = measured.route_layer(from_fn_with_state(tokens.clone(), only_with));
+    let described = Router::from(of_document());
+    let described = described.route_layer(from_fn_with_state(tokens, only_with));
+    Router::from(of_health())
         .merge(measured)
         .with_state(readiness)
+        .merge(described.with_state(document))
 }
 
 /// `/status`, for a door that has none of its own.
 pub fn status(readiness: Readiness, tokens: Tokens) -> Router {
-    Router::new()
-        .route("/status", get(tell))
+    Router::from(of_status())
         .route_layer(from_fn_with_state(tokens, only_with))
         .with_state(readiness)
 }
 
-async fn live() -> Json<Value> {
-    Json(json!({ "live": true }))
+/// That a process lives.
+#[derive(Serialize, ToSchema)]
+struct Live {
+    /// Always.
+    live: bool,
 }
 
-async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
-    let missing = readiness.missing();
-    let status = if missing.is_empty() {
+/// Whether a process takes work.
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    ready: bool,
+    /// What is missing.
+    missing: Vec<Missing>,
+}
+
+/// Something without which a process is not ready.
+#[derive(Serialize, ToSchema)]
+struct Missing {
+    /// A word.
+    what: &'static str,
+    /// A sentence.
+    why: String,
+}
+
+/// How a role is that has no door of its own.
+#[derive(Serialize, ToSchema)]
+struct RoleStatus {
+    version: &'static str,
+    ready: bool,
+    /// What is missing.
+    missing: Vec<Missing>,
+    /// What each part says about itself.
+    #[schema(value_type = Object)]
+    parts: Value,
+}
+
+/// That the process lives.
+#[utoipa::path(get, path = "/live", tag = "operations", responses((status = 200, body = Live)))]
+async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}
+
+/// Whether the process takes work, and what is missing if not.
+#[utoipa::path(get, path = "/ready", tag = "operations", responses(
+    (status = 200, body = Ready), (status = 503, description = "Not ready.", body = Ready)
+))]
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Ready>) {
+    let missing = listed(readiness.missing());
+    let ready = missing.is_empty();
+    let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (
-        status,
-        Json(json!({ "ready": missing.is_empty(), "missing": listed(missing) })),
-    )
+    (status, Json(Ready { ready, missing }))
 }
 
+/// What is counted and measured, as OpenMetrics.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+    (status = 500, body = super::error::Refusal)
+))]
 async fn metrics(State(readiness): State<Readiness>) -> Result<Response, Error> {
     match readiness.metrics() {
         Ok(text) => {
@@ -139,21 +254,28 @@ async fn metrics(State(readiness): State<Readiness>) -> Result<Response, Error> 
     }
 }
 
-async fn tell(State(readiness): State<Readiness>) -> Json<Value> {
-    let missing = readiness.missing();
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "ready": missing.is_empty(),
-        "missing": listed(missing),
-        "parts": readiness.accounts(),
-    }))
+/// How this role is.
+#[utoipa::path(get, path = "/status", tag = "operations", responses((status = 200, body = RoleStatus)))]
+async fn tell(State(readiness): State<Readiness>) -> Json<RoleStatus> {
+    let missing = listed(readiness.missing());
+    Json(RoleStatus {
+        version: env!("CARGO_PKG_VERSION"),
+        ready: missing.is_empty(),
+        missing,
+        parts: readiness.accounts(),
+    })
 }
 
-fn listed(missing: Vec<(&'static str, String)>) -> Vec<Value> {
-    missing
-        .into_iter()
-        .map(|(what, why)| json!({ "what": what, "why": why }))
-        .collect()
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, body = Object)))]
+async fn openapi(State(document): State<Document>) -> impl IntoResponse {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], document.0)
+}
+
+fn listed(missing: Vec<(&'static str, String)>) -> Vec<Missing> {
+    let missing = missing.into_iter();
+    missing.map(|(what, why)| Missing { what, why }).collect()
 }
 
 #[cfg(test)]

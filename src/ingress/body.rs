@@ -9,8 +9,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
 
 use crate::http::Error;
+use crate::telemetry::PRIVATE;
 
 /// Longest body. What it says must fit into one message on the bus, with some room for the
 /// envelope; the longest utterances that the real server was seen to send are 100 kB.
@@ -89,7 +91,9 @@ impl Bodies {
             return Err(too_large());
         }
         match tokio::time::timeout(BODY_TIMEOUT, self.collect(body)).await {
-            Ok(read) => read,
+            Ok(read) => read.inspect(|body| {
+                debug!(target: PRIVATE, body = %String::from_utf8_lossy(body), "body");
+            }),
             Err(_elapsed) => Err(Error::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "slow_body",

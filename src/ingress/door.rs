@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
@@ -141,14 +142,16 @@ pub(super) struct InPath {
 /// to, but not what to send along.
 pub(super) async fn only_by_path(
     State(ingress): State<Ingress>,
-    Path(InPath { token }): Path<InPath>,
+    path: Result<Path<InPath>, PathRejection>,
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
     let doors = &ingress.settings.doors;
     // Nothing is to be learned from the answer: with a wrong token there is nothing at this path.
-    let known = doors.events_by_path.find(token.as_bytes());
-    let sender = known.map_err(|_| super::routes::nothing_there())?;
+    let known = path
+        .ok()
+        .and_then(|Path(InPath { token })| doors.events_by_path.find(token.as_bytes()).ok());
+    let sender = known.ok_or_else(super::routes::nothing_there)?;
     doors.limits.check_sender(sender)?;
     Ok(next.run(request).await)
 }
@@ -164,7 +167,9 @@ impl Ingress {
         let verified = own_hmac::verify(keys, target, &parts.headers, &body, now);
         let id = verified.map_err(|refusal| self.refuse("own", &parts.headers, refusal))?;
         if parts.method == Method::POST {
-            let id = SignedId(id.get().as_str().to_owned());
+            let id = id.get().as_str();
+            self.stands_for("own", id, &body).await?;
+            let id = SignedId(id.to_owned());
             parts.extensions.insert(id);
         }
         let request = Request::from_parts(parts, Body::from(body.clone()));
@@ -197,12 +202,15 @@ impl Ingress {
         self.counters.unverified.fetch_add(1, Ordering::Relaxed);
         // Whoever cannot sign can still write an id; only one that is well formed is worth a line.
         let id = headers.get(super::verify::standard_webhooks::ID);
-        let id = id.and_then(|id| id.to_str().ok()).filter(|id| {
-            id.len() <= 128
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-        });
+        let id = id
+            .filter(|_| scheme != "twilio")
+            .and_then(|id| id.to_str().ok())
+            .filter(|id| {
+                id.len() <= 128
+                    && id
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+            });
         match refusal {
             Refusal::Stale(away) => self.tell_of_skew(scheme, away),
             _ => warn!(scheme, id, %refusal, "signature refused"),

@@ -8,12 +8,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{debug, warn};
 
+use super::answers::{EventTaken, EventsTaken, SyncAsked};
 use super::body::ContentType;
 use super::committer::{self, Answer};
 use super::door::SignedId;
+use super::senders::{CallEvent, CloudEvent, ForwardedEvent, SyncTranscript};
 use super::source::{
     NewEvent, Parked, Parsed, call_event as call_event_source, cloudevents as cloudevents_source,
 };
@@ -27,6 +29,7 @@ use crate::domain::ids::{CallId, EventId};
 use crate::domain::input::{Input, InputKind, Position};
 use crate::error_chain::Chain;
 use crate::http::Error;
+use crate::http::error::Refusal;
 
 /// After so many seconds a full spool may have room again: a few of its rounds fit into them.
 const SPOOL_RETRY_SECONDS: u32 = 5;
@@ -35,13 +38,15 @@ const SPOOL_RETRY_SECONDS: u32 = 5;
 /// whether they fit.
 type Version = [(&'static str, &'static str); 1];
 
-/// `POST /call-event`: the Python server's own emitter, for which exactly 200 counts.
+/// The phone-call server's own emitter, for which exactly 200 counts.
+#[utoipa::path(post, path = "/call-event", tag = "events", request_body = CallEvent,
+    responses((status = 200, body = EventTaken)))]
 pub(super) async fn call_event(
     State(ingress): State<Ingress>,
     signed: Option<Extension<SignedId>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<EventTaken>, Error> {
     let bytes = ingress.counted(
         ingress
             .bodies
@@ -59,13 +64,15 @@ pub(super) async fn call_event(
     Ok(Json(taken.answer(says)))
 }
 
-/// `POST /webhook/forward`: the replaced webhook bridge's contract.
+/// The replaced webhook bridge's contract.
+#[utoipa::path(post, path = "/webhook/forward", tag = "events", request_body = ForwardedEvent,
+    responses((status = 200, body = EventTaken), (status = 422, body = Refusal)))]
 pub(super) async fn forward(
     State(ingress): State<Ingress>,
     signed: Option<Extension<SignedId>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<EventTaken>, Error> {
     let bytes = ingress.counted(
         ingress
             .bodies
@@ -81,13 +88,24 @@ pub(super) async fn forward(
     Ok(Json(taken.answer("forwarded")))
 }
 
-/// `POST /v1/events`: CloudEvents, one or a batch. A batch is stored in its order; when it breaks
-/// off, the whole may be sent again, because each event is stored once.
+/// CloudEvents, one or a batch.
+///
+/// A batch is stored in its order; when it breaks off, the whole may be sent again, because each
+/// event is stored once. In binary mode the attributes are headers, `ce-id` and so on.
+#[utoipa::path(post, path = "/v1/events", tag = "events",
+    request_body(content(
+        (CloudEvent = "application/cloudevents+json"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+    )),
+    responses(
+        (status = 200, body = EventsTaken, headers(("voicebus-version" = String))),
+        (status = 422, body = Refusal)
+    ))]
 pub(super) async fn cloudevents(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(Version, Json<Value>), Error> {
+) -> Result<(Version, Json<EventsTaken>), Error> {
     let bytes = ingress.counted(ingress.bodies.read(&headers, body, ContentType::Any).await)?;
     let lines = headers
         .iter()
@@ -102,20 +120,26 @@ pub(super) async fn cloudevents(
         let original = if whole { bytes.clone() } else { Bytes::new() };
         answers.push(ingress.take(one, None, &original).await?.answer("accepted"));
     }
-    let answer = json!({ "status": "accepted", "events": answers });
+    let answer = EventsTaken {
+        status: "accepted",
+        events: answers,
+    };
     Ok((
         [("voicebus-version", env!("CARGO_PKG_VERSION"))],
         Json(answer),
     ))
 }
 
-/// `POST /sync-transcript`: asks for the transcript of one call to be completed from the server's
-/// history. What that brings comes out on the public feed, so the answer tells of nothing yet.
+/// Asks for the transcript of one call to be completed from the server's history.
+///
+/// What that brings comes out on the public feed, so the answer tells of nothing yet.
+#[utoipa::path(post, path = "/sync-transcript", tag = "events", request_body = SyncTranscript,
+    responses((status = 200, body = SyncAsked)))]
 pub(super) async fn sync_transcript(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<SyncAsked>, Error> {
     let bytes = ingress.counted(
         ingress
             .bodies
@@ -155,9 +179,11 @@ pub(super) async fn sync_transcript(
     ingress
         .publish(wish, traceparent_of(&headers), &Bytes::new())
         .await?;
-    Ok(Json(
-        json!({ "success": true, "messagesInjected": 0, "callId": call.as_str() }),
-    ))
+    Ok(Json(SyncAsked {
+        success: true,
+        messages_injected: 0,
+        call_id: call.to_string(),
+    }))
 }
 
 /// What became of an event.
@@ -168,17 +194,13 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn answer(&self, says: &str) -> Value {
-        let duplicate = matches!(self.answer, Answer::Stored { duplicate: true });
-        let mut answer = json!({
-            "status": if self.parked { "parked" } else { says },
-            "eventId": self.id,
-            "duplicate": duplicate,
-        });
-        if self.answer == Answer::Spooled {
-            answer["spooled"] = json!(true);
+    pub(super) fn answer(self, says: &str) -> EventTaken {
+        EventTaken {
+            status: if self.parked { "parked" } else { says }.to_owned(),
+            event_id: self.id,
+            duplicate: matches!(self.answer, Answer::Stored { duplicate: true }),
+            spooled: self.answer == Answer::Spooled,
         }
-        answer
     }
 }
 

@@ -11,10 +11,13 @@ pub mod verify;
 pub mod committer;
 pub mod spool;
 
+mod answers;
 mod body;
 mod events;
 mod openclaw;
 mod routes;
+mod senders;
+mod signed_ids;
 mod status;
 mod webhooks;
 
@@ -27,6 +30,7 @@ use chrono_tz::Tz;
 use committer::Committer;
 use door::{Clock, Doors};
 use serde::Serialize;
+use signed_ids::SignedIds;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
@@ -34,7 +38,7 @@ use crate::domain::Timestamp;
 use crate::domain::guard::Rules;
 use crate::domain::ids::AgentId;
 
-pub use routes::routes;
+pub use routes::{described, routes};
 
 /// What an ingress needs to know.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ pub struct Counters {
     /// Of these, requests that were signed with a key of ours at another time than now: a clock is
     /// wrong, ours or the sender's, or somebody repeats what was sent before.
     pub stale: AtomicU64,
+    /// Signed ids that came again with another body: a sender's mistake, or a forgery with its key.
+    pub ids_reused: AtomicU64,
     /// Requests that were refused for what they say.
     pub refused: AtomicU64,
     /// Events that could not be stored; their senders were told to come again.
@@ -94,6 +100,7 @@ pub struct Ingress {
     settings: Arc<Settings>,
     committer: Committer,
     bodies: Bodies,
+    signed_ids: SignedIds,
     counters: Arc<Counters>,
     skew_told: Arc<Mutex<Option<Instant>>>,
     started_at: Timestamp,
@@ -116,6 +123,7 @@ impl Ingress {
             settings: Arc::new(settings),
             committer,
             bodies: Bodies::default(),
+            signed_ids: SignedIds::default(),
             counters,
             skew_told: Arc::default(),
             started_at: chrono::Utc::now(),

@@ -1,21 +1,21 @@
 //! The replaced bridge's API for OpenClaw, in its shapes: implemented by commands and by the
 //! router's read model.
 
-mod call;
-mod conversation;
+pub(super) mod call;
+pub(super) mod conversation;
 mod deadline;
-mod end;
-mod links;
+pub(super) mod end;
+pub(super) mod links;
 mod wait;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use chrono::Utc;
-use serde_json::{Value, json};
 
 use super::Ingress;
+use super::answers::{Session, Sessions};
 use super::body::ContentType;
 use super::source::json as strict_json;
 use crate::bus::command;
@@ -27,31 +27,34 @@ use crate::domain::guard;
 use crate::domain::ids::SessionKey;
 use crate::error_chain::Chain;
 use crate::http::Error;
+use crate::http::error::Refusal;
+use crate::http::path::NameInPath;
 
-pub(super) use call::{outcome, place_call};
-pub(super) use conversation::{inject_context, say};
-pub(super) use end::end_call;
-pub(super) use links::{link, links, unlink};
-
-/// `GET /openclaw/sessions`: the sessions that have a call which is not over.
-pub(super) async fn sessions(State(ingress): State<Ingress>) -> Result<Json<Value>, Error> {
+/// The sessions that have a call which is not over.
+#[utoipa::path(get, path = "/openclaw/sessions", tag = "reading",
+    responses((status = 200, body = Sessions)))]
+pub(super) async fn sessions(State(ingress): State<Ingress>) -> Result<Json<Sessions>, Error> {
     let sessions = service::sessions(ingress.bus.connection())
         .await
         .map_err(|error| no_view(&error))?;
-    let sessions: Vec<Value> = sessions
+    let sessions: Vec<Session> = sessions
         .iter()
         .filter_map(|view| session_entry(view, &view.session))
         .collect();
-    Ok(Json(
-        json!({ "active_sessions": sessions.len(), "sessions": sessions }),
-    ))
+    Ok(Json(Sessions {
+        active_sessions: sessions.len(),
+        sessions,
+    }))
 }
 
-/// `GET /openclaw/session/{id}`: one session, also when its calls are over.
+/// One session, also when its calls are over.
+#[utoipa::path(get, path = "/openclaw/session/{session}", tag = "reading",
+    params(("session" = String, Path, description = "Its key, or what follows `agent:main:`.")),
+    responses((status = 200, body = Session), (status = 404, body = Refusal)))]
 pub(super) async fn session(
     State(ingress): State<Ingress>,
-    Path(session): Path<String>,
-) -> Result<Json<Value>, Error> {
+    NameInPath(session): NameInPath,
+) -> Result<Json<Session>, Error> {
     let key = ingress.session_key(&session)?;
     let view = ingress.session_view(&key).await?;
     session_entry(&view, &session)
@@ -61,32 +64,27 @@ pub(super) async fn session(
 
 /// A session as the replaced bridge showed it: by its newest call, the others beside it, and under
 /// the name by which it was asked for beside its own.
-fn session_entry(view: &SessionView, asked: &str) -> Option<Value> {
+fn session_entry(view: &SessionView, asked: &str) -> Option<Session> {
     let newest = view
         .active
         .iter()
         .find(|call| is_first_leg(call))
         .or(view.active.first())
         .or(view.ended.first())?;
-    let ids: Vec<&str> = view
-        .active
-        .iter()
-        .chain(&view.ended)
-        .map(|call| call.call.id.as_str())
-        .collect();
-    Some(json!({
-        "openclaw_session_id": asked,
-        "session_key": view.session,
-        "phone_number": newest.call.number,
-        "caller_id": null,
-        "context": newest.context,
-        "created_at": newest.call.initiated_at,
-        "status": newest.call.state,
-        "current_status": newest.call.state,
-        "call_id": newest.call.id,
-        "direction": newest.call.direction,
-        "call_ids": ids,
-    }))
+    let ids = view.active.iter().chain(&view.ended);
+    Some(Session {
+        openclaw_session_id: asked.to_owned(),
+        session_key: view.session.clone(),
+        phone_number: newest.call.number.clone(),
+        caller_id: None,
+        context: newest.context.clone(),
+        created_at: newest.call.initiated_at,
+        status: newest.call.state.clone(),
+        current_status: newest.call.state.clone(),
+        call_id: newest.call.id.clone(),
+        direction: newest.call.direction.clone(),
+        call_ids: ids.map(|call| call.call.id.clone()).collect(),
+    })
 }
 
 /// Of the two ids of an outbound call the first is the one that the server takes commands for.
@@ -158,6 +156,9 @@ fn no_view(error: &service::Error) -> Error {
 fn not_stored(error: &command::Error) -> Error {
     match error {
         command::Error::Conflict => Error::new(StatusCode::CONFLICT, "conflict", error.to_string()),
+        command::Error::Forgotten => {
+            Error::new(StatusCode::CONFLICT, "forgotten", error.to_string())
+        }
         command::Error::Request(error) => Error::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_command",

@@ -2,14 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use chrono::{SecondsFormat, Utc};
-use serde_json::{Value, json};
 
 use super::Ingress;
+use super::answers::{Health, NatsStatus, SpoolStatus, Status};
 use crate::bus::service::{self, CallsQuery};
 
-/// `GET /health`: always 200 while the process lives; the body says how it is.
-pub(super) async fn health(State(ingress): State<Ingress>) -> Json<Value> {
+/// How voicebus is: always 200 while the process lives, the body says the rest.
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Health)))]
+pub(super) async fn health(State(ingress): State<Ingress>) -> Json<Health> {
     let connected = ingress.bus.connection().is_connected();
     let (active, egress) = tokio::join!(
         ingress.active_calls(),
@@ -23,45 +25,51 @@ pub(super) async fn health(State(ingress): State<Ingress>) -> Json<Value> {
     let spooled = depth.map_or(0, |depth| depth.events + depth.aside);
     let well =
         connected && active.is_some() && server == "healthy" && dialling == "open" && spooled == 0;
-    Json(json!({
-        "status": if well { "healthy" } else { "degraded" },
-        "nats": if connected { "healthy" } else { "unreachable" },
-        "router": if active.is_some() { "healthy" } else { "unreachable" },
-        "main_server": server,
-        "dialling": dialling,
-        "spool": match depth {
+    Json(Health {
+        status: if well { "healthy" } else { "degraded" },
+        nats: if connected { "healthy" } else { "unreachable" },
+        router: if active.is_some() {
+            "healthy"
+        } else {
+            "unreachable"
+        },
+        main_server: server,
+        dialling,
+        spool: match depth {
             None => "off",
             Some(_) if spooled == 0 => "empty",
             Some(_) => "waiting",
         },
-        "activeCalls": active,
-        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
-    }))
+        active_calls: active,
+        timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+    })
 }
 
-/// `GET /status`: what this ingress has done, and what it sees of the others.
-pub(super) async fn status(State(ingress): State<Ingress>) -> Json<Value> {
+/// What this ingress has done, and what it sees of the others.
+#[utoipa::path(get, path = "/status", tag = "operations", responses((status = 200, body = Status)))]
+pub(super) async fn status(State(ingress): State<Ingress>) -> Response {
     let connection = ingress.bus.connection();
     let (active, egress) = tokio::join!(ingress.active_calls(), service::egress_status(connection));
-    Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "startedAt": ingress.started_at,
-        "nats": {
-            "connected": connection.is_connected(),
-            "disconnects": connection.disconnects(),
-            "denials": connection.denials(),
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: ingress.started_at,
+        nats: NatsStatus {
+            connected: connection.is_connected(),
+            disconnects: connection.disconnects(),
+            denials: connection.denials(),
         },
-        "acknowledged": ingress.bus.durability(),
-        "streams": ingress.bus.canaries().watched(),
-        "events": &*ingress.counters,
-        "spool": ingress.spool(),
-        "activeCalls": active,
-        "egress": egress.ok(),
-    }))
+        acknowledged: ingress.bus.durability().cloned(),
+        streams: ingress.bus.canaries().watched(),
+        events: &ingress.counters,
+        spool: ingress.spool(),
+        active_calls: active,
+        egress: egress.ok(),
+    })
+    .into_response()
 }
 
 impl Ingress {
-    fn spool(&self) -> Option<Value> {
+    fn spool(&self) -> Option<SpoolStatus> {
         let gauge = self.gauge();
         let depth = gauge.depth()?;
         let age = depth.oldest.map(|oldest| {
@@ -69,13 +77,13 @@ impl Ingress {
             // The clock may have been set back.
             age.max(0.0)
         });
-        Some(json!({
-            "events": depth.events,
-            "bytes": depth.bytes,
-            "setAside": depth.aside,
-            "oldestAgeSeconds": age,
-            "stalled": gauge.stalled(),
-        }))
+        Some(SpoolStatus {
+            events: depth.events,
+            bytes: depth.bytes,
+            set_aside: depth.aside,
+            oldest_age_seconds: age,
+            stalled: gauge.stalled(),
+        })
     }
 
     async fn active_calls(&self) -> Option<usize> {

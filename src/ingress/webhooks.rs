@@ -4,26 +4,33 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde_json::Value;
 
 use super::Ingress;
+use super::answers::EventTaken;
 use super::body::ContentType;
 use super::events::refusal;
+use super::senders::{OpenAiEvent, TwilioCallback};
 use super::source::{self, openai, twilio as twilio_source};
 use super::verify::{standard_webhooks, twilio};
 use crate::http::Error;
+use crate::http::error::Refusal;
 use crate::http::rate::Sender;
 
 /// Senders that show who they are by a signature, for whom their name is a sender's name.
 const OPENAI: Sender = Sender(1);
 const TWILIO: Sender = Sender(2);
 
-/// `POST /webhook/openai`.
+/// OpenAI's webhooks.
+#[utoipa::path(post, path = "/webhook/openai", tag = "webhooks", request_body = OpenAiEvent,
+    security(("openai" = [])),
+    responses(
+        (status = 200, body = EventTaken), (status = 401, body = Refusal), (status = 409, body = Refusal)
+    ))]
 pub(super) async fn openai(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<EventTaken>, Error> {
     let keys = &ingress.settings.doors.openai;
     if keys.is_empty() {
         return Err(closed("OpenAI", "VOICEBUS_OPENAI_WEBHOOK_SECRET"));
@@ -34,18 +41,27 @@ pub(super) async fn openai(
     let verified = standard_webhooks::verify(keys, &headers, &body, now);
     let message = verified.map_err(|refusal| ingress.refuse("openai", &headers, refusal))?;
     ingress.settings.doors.limits.check_sender(OPENAI)?;
+    let id = message.get().id;
+    ingress.stands_for("openai", id, &body).await?;
     let parsed = openai::parse(&message).map_err(|error| refused(&error));
     let taken = ingress.take(ingress.counted(parsed)?, None, &body).await?;
     Ok(Json(taken.answer("accepted")))
 }
 
-/// `POST /webhook/twilio`.
+/// Twilio's status callbacks.
+#[utoipa::path(post, path = "/webhook/twilio", tag = "webhooks",
+    request_body(content(
+        (TwilioCallback = "application/x-www-form-urlencoded"),
+        (TwilioCallback = "application/json"),
+    )),
+    security(("twilio" = [])),
+    responses((status = 200, body = EventTaken), (status = 403, body = Refusal)))]
 pub(super) async fn twilio(
     State(ingress): State<Ingress>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<EventTaken>, Error> {
     let Some(door) = &ingress.settings.doors.twilio else {
         return Err(closed("Twilio", "VOICEBUS_TWILIO_AUTH_TOKEN"));
     };

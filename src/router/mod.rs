@@ -9,6 +9,7 @@
 mod asker;
 mod burial;
 mod facts;
+mod forgotten;
 mod given_up;
 mod history;
 mod reading;
@@ -55,6 +56,7 @@ pub struct Router {
     bus: Bus,
     policy: Arc<Policy>,
     memory: facts::Memory,
+    forgotten: forgotten::Forgotten,
     view: View,
     counters: Arc<Counters>,
 }
@@ -66,10 +68,12 @@ impl Router {
     /// When a bucket is missing or NATS does not answer.
     pub async fn build(bus: Bus, policy: Policy) -> Result<Self, bucket::Error> {
         let memory = facts::Memory::open(&bus).await?;
+        let forgotten = forgotten::Forgotten::open(&bus).await?;
         Ok(Self {
             bus,
             policy: Arc::new(policy),
             memory,
+            forgotten,
             view: View::default(),
             counters: Arc::default(),
         })
@@ -104,6 +108,7 @@ impl Router {
                 self.bus.clone(),
                 Arc::clone(&self.policy),
                 self.memory.clone(),
+                self.forgotten.clone(),
                 Arc::clone(&self.counters),
                 asker.clone(),
             );
@@ -142,6 +147,11 @@ impl Router {
         let (bus, view, stop) = (self.bus.clone(), self.view.clone(), tasks.stop_token());
         tasks.critical("router view", async move {
             view.follow(&bus, &stop).await;
+            Ok(())
+        });
+        let (bus, view, stop) = (self.bus.clone(), self.view.clone(), tasks.stop_token());
+        tasks.critical("router forgets", async move {
+            forgotten::follow(&bus, &view, &stop).await?;
             Ok(())
         });
         let stop: CancellationToken = tasks.stop_token();

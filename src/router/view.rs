@@ -222,6 +222,17 @@ impl View {
         }
     }
 
+    /// Takes out the calls and commands with these ids.
+    pub(super) fn forget(&self, is_forgotten: impl Fn(&str) -> bool) {
+        let mut state = self.state();
+        state.calls.retain(|id, _| !is_forgotten(id));
+        state.active.retain(|id| !is_forgotten(id));
+        state.contexts.retain(|id, _| !is_forgotten(id));
+        state.ended.retain(|id| !is_forgotten(id));
+        state.commands.retain(|id, _| !is_forgotten(id));
+        state.commands_by_age.retain(|id| !is_forgotten(id));
+    }
+
     /// Follows the stream until `stop`.
     pub async fn follow(&self, bus: &Bus, stop: &CancellationToken) {
         while !stop.is_cancelled() {
@@ -255,7 +266,10 @@ impl View {
                     ahead = ahead.map(|ahead| ahead.saturating_sub(1));
                     match serde_json::from_slice::<EventEnvelope>(&stored.payload) {
                         Ok(event) => self.state().take(event),
-                        Err(error) => warn!(%error, "event cannot be read; left out of the view"),
+                        Err(error) => warn!(
+                            column = error.column(),
+                            "event cannot be read; left out of the view"
+                        ),
                     }
                 }
                 Step::Interrupted(reason) => warn!(reason, "view lost the stream"),

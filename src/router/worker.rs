@@ -13,6 +13,7 @@ use super::Counters;
 use super::asker::Asker;
 use super::burial::{self, Burial, Turn};
 use super::facts::{Found, Memory};
+use super::forgotten::Forgotten;
 use super::reading::read;
 use super::spoken::Kept;
 use crate::bus::consume::{Delivery, Disposition, Handler};
@@ -53,6 +54,7 @@ pub(super) struct Worker {
     bus: Bus,
     policy: Arc<Policy>,
     memory: Memory,
+    forgotten: Forgotten,
     counters: Arc<Counters>,
     asker: Asker,
     burial: Burial,
@@ -81,6 +83,7 @@ impl Worker {
         bus: Bus,
         policy: Arc<Policy>,
         memory: Memory,
+        forgotten: Forgotten,
         counters: Arc<Counters>,
         asker: Asker,
     ) -> Self {
@@ -93,6 +96,7 @@ impl Worker {
             bus,
             policy,
             memory,
+            forgotten,
             counters,
             asker,
             burial,
@@ -144,6 +148,9 @@ impl Worker {
             },
         };
         for _ in 0..COMMIT_TRIES_MAX {
+            if loaded.log.is_none() && self.forgotten.has(log_id).await? {
+                return self.settled(loaded, |counters| &counters.late);
+            }
             if burial::is_buried(loaded.log.as_ref(), delivery, input) {
                 if is_sure {
                     return self.settled(loaded, |counters| &counters.duplicate);
@@ -306,6 +313,12 @@ impl Worker {
 
     /// Puts an input into the dead letters and tells its call, whose log stands differently then.
     async fn bury(&mut self, delivery: &Delivery, rejection: &Rejection) -> Result<(), Trouble> {
+        if let Some(call) = subjects::call_of_input(&delivery.subject)
+            && self.forgotten.has(call.as_str()).await?
+        {
+            self.counters.late.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let loaded = self.burial.bury(delivery, rejection, Turn::Own).await?;
         self.remember(loaded);
         Ok(())

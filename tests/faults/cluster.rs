@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::fault::Done;
+use crate::links::CutOff;
 use crate::wait::until;
 use crate::world::World;
 
@@ -41,6 +42,15 @@ pub async fn node_paused(world: &mut World, node: usize) -> anyhow::Result<Done>
     sleep(PAUSED).await;
     world.nodes[node].signal(Signal::CONT)?;
     world.nodes[node].healthy().await?;
+    whole(world).await
+}
+
+/// A node is cut off from its peers, and goes on serving its clients as well as it can.
+pub async fn node_cut_off(world: &mut World, node: usize, how: CutOff) -> anyhow::Result<Done> {
+    let links = world.links.as_ref().context("there are no links")?;
+    links.cut_off(node, how);
+    sleep(PAUSED).await;
+    links.heal();
     whole(world).await
 }
 

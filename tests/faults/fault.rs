@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use voicebus::simulate::random::Random;
 
+use crate::links::CutOff;
 use crate::proxy::Mode;
 use crate::world::{Ground, World};
 use crate::{cluster, disk, one_node};
@@ -45,6 +46,8 @@ pub enum Fault {
     LeaderOfEventsKilled,
     NodeOfIngressPaused,
     LeaderOfEventsPaused,
+    /// Of VOICE_EVENT.
+    LeaderCutOff(CutOff),
     DiskFull,
     PowerCut,
 }
@@ -73,6 +76,9 @@ pub const ALL: &[Fault] = &[
     Fault::LeaderOfEventsKilled,
     Fault::NodeOfIngressPaused,
     Fault::LeaderOfEventsPaused,
+    Fault::LeaderCutOff(CutOff::Wholly),
+    Fault::LeaderCutOff(CutOff::Mute),
+    Fault::LeaderCutOff(CutOff::Deaf),
     Fault::DiskFull,
     Fault::PowerCut,
 ];
@@ -110,6 +116,9 @@ impl Fault {
             Self::LeaderOfEventsKilled => "cluster: VOICE_EVENT leader killed",
             Self::NodeOfIngressPaused => "cluster: ingress's node paused 15 s",
             Self::LeaderOfEventsPaused => "cluster: VOICE_EVENT leader paused 15 s",
+            Self::LeaderCutOff(CutOff::Wholly) => "cluster: VOICE_EVENT leader cut off 15 s",
+            Self::LeaderCutOff(CutOff::Mute) => "cluster: VOICE_EVENT leader not heard 15 s",
+            Self::LeaderCutOff(CutOff::Deaf) => "cluster: VOICE_EVENT leader hears nobody 15 s",
             Self::DiskFull => "disk full",
             Self::PowerCut => "power cut",
         }
@@ -134,7 +143,8 @@ impl Fault {
             Self::LeaderOfInputsKilled
             | Self::LeaderOfEventsKilled
             | Self::NodeOfIngressPaused
-            | Self::LeaderOfEventsPaused => Ground::ThreeNodes,
+            | Self::LeaderOfEventsPaused
+            | Self::LeaderCutOff(_) => Ground::ThreeNodes,
             Self::DiskFull => Ground::SmallDisk,
             Self::PowerCut => Ground::LoopDisk,
         }
@@ -154,6 +164,8 @@ impl Fault {
             Self::Crash(_) => pick(long, 1, 20),
             Self::LeaderOfInputsKilled | Self::LeaderOfEventsKilled => pick(long, 1, 10),
             Self::NodeOfIngressPaused | Self::LeaderOfEventsPaused => pick(long, 1, 5),
+            Self::LeaderCutOff(CutOff::Wholly) => pick(long, 1, 5),
+            Self::LeaderCutOff(CutOff::Mute | CutOff::Deaf) => pick(long, 0, 5),
             Self::DiskFull => pick(long, 0, 3),
             Self::PowerCut => pick(long, 0, 5),
         }
@@ -182,7 +194,8 @@ impl Fault {
             Self::LeaderOfInputsKilled
             | Self::LeaderOfEventsKilled
             | Self::NodeOfIngressPaused
-            | Self::LeaderOfEventsPaused => CLUSTER_FAIL_OVER,
+            | Self::LeaderOfEventsPaused
+            | Self::LeaderCutOff(_) => CLUSTER_FAIL_OVER,
         }
     }
 
@@ -224,6 +237,10 @@ impl Fault {
             Self::LeaderOfEventsPaused => {
                 let node = world.leader("VOICE_EVENT").await?;
                 cluster::node_paused(world, node).await
+            }
+            Self::LeaderCutOff(how) => {
+                let node = world.leader("VOICE_EVENT").await?;
+                cluster::node_cut_off(world, node, how).await
             }
             Self::DiskFull => disk::full(world).await,
             Self::PowerCut => disk::power_cut(world).await,

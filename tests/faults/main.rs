@@ -22,6 +22,7 @@ mod cluster;
 mod disk;
 mod eyes;
 mod fault;
+mod links;
 mod load;
 mod nats;
 mod one_node;

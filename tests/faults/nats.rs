@@ -1,5 +1,6 @@
 //! One nats-server, started with the files of `nats/` as in production.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context;
 use rustix::process::Signal;
 use voicebus::bus::server::User;
 
+use crate::links::Links;
 use crate::process::{Place, Process};
 use crate::wait::{free_address, get, until};
 
@@ -52,35 +54,41 @@ pub struct Node {
 impl Node {
     /// The only node, with its store in this folder.
     pub fn single(place: &Place, passwords: &Passwords, store: &Path) -> Self {
-        Self::new(place, "nats", "nats-server.conf", passwords, store)
+        let conf = nats_folder().join("nats-server.conf");
+        Self::new(place, "nats", &conf, passwords, store)
     }
 
-    /// Three nodes that make a cluster.
-    pub fn cluster(place: &Place, passwords: &Passwords) -> Vec<Self> {
+    /// Three nodes that make a cluster, and the links between them.
+    pub async fn cluster(
+        place: &Place,
+        passwords: &Passwords,
+    ) -> anyhow::Result<(Vec<Self>, Links)> {
         let addresses = [free_address(), free_address(), free_address()];
         let secret = format!("vb{}", uuid::Uuid::new_v4().simple());
-        let routes: Vec<String> = addresses
-            .iter()
-            .map(|address| format!("nats-route://route:{secret}@{address}"))
-            .collect();
-        let routes = format!("[{}]", routes.join(", "));
+        let conf = cluster_conf(place)?;
+        let links = Links::start(&addresses).await?;
         let node = |(number, address): (usize, &SocketAddr)| {
             let name = format!("nats-{}", number + 1);
             let store = place.folder.join(&name);
-            let mut node = Self::new(place, &name, "cluster.conf", passwords, &store);
+            let mut node = Self::new(place, &name, &conf, passwords, &store);
+            let routes: Vec<String> = links
+                .from(number)
+                .map(|link| format!("nats-route://route:{secret}@{link}"))
+                .collect();
             for (variable, value) in [
                 ("CLUSTER_LISTEN", quoted(address)),
-                ("CLUSTER_ROUTES", routes.clone()),
+                ("CLUSTER_ROUTES", format!("[{}]", routes.join(", "))),
                 ("PASSWORD_CLUSTER", secret.clone()),
             ] {
                 node.env.push((format!("VOICEBUS_NATS_{variable}"), value));
             }
             node
         };
-        addresses.iter().enumerate().map(node).collect()
+        let nodes = addresses.iter().enumerate().map(node).collect();
+        Ok((nodes, links))
     }
 
-    fn new(place: &Place, name: &str, conf: &str, passwords: &Passwords, store: &Path) -> Self {
+    fn new(place: &Place, name: &str, conf: &Path, passwords: &Passwords, store: &Path) -> Self {
         let (listen, monitor) = (free_address(), free_address());
         let mut env: Vec<_> = [
             ("NAME", quoted(name)),
@@ -95,9 +103,7 @@ impl Node {
             name: name.to_owned(),
             listen,
             monitor,
-            conf: Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("nats")
-                .join(conf),
+            conf: conf.to_owned(),
             env,
             place: place.clone(),
             process: None,
@@ -135,6 +141,19 @@ impl Node {
         Ok(all.is_some_and(|all| all.iter().any(|one| one["name"] == client)))
     }
 
+    /// The last number of each stream, as this node itself has it.
+    pub async fn last_sequences(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let said = get(self.monitor, "/jsz?streams=1").await?;
+        let said: serde_json::Value = serde_json::from_str(&said)?;
+        let accounts = said["account_details"].as_array().into_iter().flatten();
+        let streams = accounts.flat_map(|account| account["stream_detail"].as_array());
+        let last = streams.flatten().filter_map(|stream| {
+            let name = stream["name"].as_str()?.to_owned();
+            Some((name, stream["state"]["last_seq"].as_u64()?))
+        });
+        Ok(last.collect())
+    }
+
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.process.take().context("it does not run")?.kill().await
     }
@@ -143,6 +162,26 @@ impl Node {
         let process = self.process.as_ref().context("it does not run")?;
         process.signal(signal)
     }
+}
+
+fn nats_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("nats")
+}
+
+/// `nats/cluster.conf` but for one line: nodes tell each other of an address where nobody listens,
+/// so that they connect over the links that they were given, and over nothing else.
+fn cluster_conf(place: &Place) -> anyhow::Result<PathBuf> {
+    let conf = std::fs::read_to_string(nats_folder().join("cluster.conf"))?;
+    let cluster = "\ncluster {\n";
+    anyhow::ensure!(conf.contains(cluster), "cluster.conf has no cluster");
+    let changed = conf.replace(cluster, "\ncluster {\n  advertise: \"127.0.0.1:1\"\n");
+    let path = place.folder.join("cluster.conf");
+    std::fs::write(&path, changed)?;
+    std::fs::copy(
+        nats_folder().join("accounts.conf"),
+        place.folder.join("accounts.conf"),
+    )?;
+    Ok(path)
 }
 
 fn quoted(text: impl std::fmt::Display) -> String {

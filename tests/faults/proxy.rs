@@ -17,6 +17,30 @@ pub enum Mode {
     Silent,
     /// Connections are closed at once.
     Cut,
+    /// What those say who connect does not pass; what they are told does.
+    Mute,
+    /// What those are told who connect does not pass; what they say does.
+    Deaf,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From those who connect.
+    Out,
+    /// To them.
+    Back,
+}
+
+impl Mode {
+    fn holds(self, way: Way) -> bool {
+        match self {
+            Self::Forward | Self::Cut => false,
+            Self::Silent => true,
+            Self::Mute => way == Way::Out,
+            Self::Deaf => way == Way::Back,
+        }
+    }
 }
 
 pub struct Proxy {
@@ -60,7 +84,9 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiv
         while connections.try_join_next().is_some() {}
         let mut mode = mode.clone();
         connections.spawn(async move {
-            if !may_pass(&mut mode).await {
+            // Whoever is only mute or deaf can still connect.
+            let connects = mode.wait_for(|mode| *mode != Mode::Silent).await;
+            if connects.is_ok_and(|mode| *mode == Mode::Cut) {
                 return;
             }
             // Whoever connects while nobody is behind the proxy is turned away.
@@ -73,26 +99,32 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, mode: watch::Receiv
             let (outside_reads, outside_writes) = outside.into_split();
             let mut cut = mode.clone();
             tokio::select! {
-                () = pump(inside_reads, outside_writes, mode.clone()) => {}
-                () = pump(outside_reads, inside_writes, mode) => {}
+                () = pump(inside_reads, outside_writes, mode.clone(), Way::Out) => {}
+                () = pump(outside_reads, inside_writes, mode, Way::Back) => {}
                 _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
             }
         });
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut mode: watch::Receiver<Mode>,
+    way: Way,
+) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         match from.read(&mut buffer).await {
             Ok(length) if length > 0 => {
-                if !may_pass(&mut mode).await || to.write_all(&buffer[..length]).await.is_err() {
+                if !may_pass(&mut mode, way).await || to.write_all(&buffer[..length]).await.is_err()
+                {
                     return;
                 }
             }
             _ => {
                 // The end of a connection does not pass either.
-                may_pass(&mut mode).await;
+                may_pass(&mut mode, way).await;
                 return;
             }
         }
@@ -100,7 +132,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
 }
 
 /// Waits while silence is kept.
-async fn may_pass(mode: &mut watch::Receiver<Mode>) -> bool {
-    let spoken = mode.wait_for(|mode| *mode != Mode::Silent).await;
-    spoken.is_ok_and(|mode| *mode == Mode::Forward)
+async fn may_pass(mode: &mut watch::Receiver<Mode>, way: Way) -> bool {
+    let spoken = mode.wait_for(|mode| !mode.holds(way)).await;
+    spoken.is_ok_and(|mode| *mode != Mode::Cut)
 }

@@ -77,6 +77,7 @@ pub async fn run(
     let accepted = load.end().await?;
     let mut evidence = gather(world, &before, accepted, fault.spares_nats()).await?;
     evidence.may_echo = world.nodes.len() > 1;
+    world.replicas_agree().await?;
     world.all_live()?;
 
     let calls = evidence.committed.iter().map(|event| event.call.clone());

@@ -9,6 +9,7 @@ use voicebus::bus::server::User;
 
 use crate::disk::Disk;
 use crate::eyes::Eyes;
+use crate::links::Links;
 use crate::nats::{Node, Passwords};
 use crate::process::{Place, Process};
 use crate::proxy::Proxy;
@@ -17,6 +18,9 @@ use crate::wait::{free_address, until};
 
 /// How long provisioning may take; a cluster elects some forty leaders in this time.
 const PROVISIONED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long replicas may take until they agree after the last event.
+const AGREE_WITHIN: Duration = Duration::from_secs(60);
 
 /// On what the roles run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum Ground {
 pub struct World {
     pub place: Place,
     pub nodes: Vec<Node>,
+    /// Between the nodes, where there are several.
+    pub links: Option<Links>,
     pub ingress: Role,
     /// The second one reaches NATS through a proxy, where there is one.
     pub routers: [Role; 2],
@@ -60,9 +66,15 @@ impl World {
         };
         let folder = disk.as_ref().map_or(&place.folder, |disk| &disk.at);
         let passwords = Passwords::generate();
-        let mut nodes = match ground {
-            Ground::ThreeNodes => Node::cluster(place, &passwords),
-            _ => vec![Node::single(place, &passwords, &folder.join("nats"))],
+        let (mut nodes, links) = match ground {
+            Ground::ThreeNodes => {
+                let (nodes, links) = Node::cluster(place, &passwords).await?;
+                (nodes, Some(links))
+            }
+            _ => {
+                let node = Node::single(place, &passwords, &folder.join("nats"));
+                (vec![node], None)
+            }
         };
         for node in &mut nodes {
             node.spawn()?;
@@ -101,6 +113,7 @@ impl World {
             egress: role("egress", User::Egress, &direct).with(&["--voice-server", &url]),
             eyes: Eyes::open(&urls, &passwords).await?,
             nodes,
+            links,
             ingress_link,
             router_link,
             voice_server,
@@ -145,6 +158,22 @@ impl World {
                 goal = Some(self.eyes.last("VOICE_IN").await?);
             }
             self.eyes.worked_off(goal.unwrap_or_default()).await
+        })
+        .await
+    }
+
+    /// Waits until every node has the same of every stream. Nothing may be under way but canaries.
+    pub async fn replicas_agree(&self) -> anyhow::Result<()> {
+        until("all replicas to agree", AGREE_WITHIN, async || {
+            let (mut first, mut of) = (None, "");
+            for node in &self.nodes {
+                let last = node.last_sequences().await?;
+                ensure!(!last.is_empty(), "{} has no streams", node.name);
+                let known = first.get_or_insert_with(|| last.clone());
+                ensure!(*known == last, "{of} has {known:?}, {} {last:?}", node.name);
+                of = &node.name;
+            }
+            Ok(())
         })
         .await
     }

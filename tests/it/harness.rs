@@ -222,7 +222,13 @@ impl Bus {
         ] {
             provision.create_stream(config).await.unwrap();
         }
-        for bucket in ["VOICE_NUMBER", "VOICE_LINK", "VOICE_INTENT", "VOICE_LIMIT"] {
+        for bucket in [
+            "VOICE_NUMBER",
+            "VOICE_LINK",
+            "VOICE_INTENT",
+            "VOICE_LIMIT",
+            "VOICE_FORGOTTEN",
+        ] {
             let config = kv::Config {
                 bucket: bucket.to_owned(),
                 history: 5,

@@ -79,7 +79,7 @@ pub fn told(feed: &Feed, intent: &str) -> Vec<String> {
 }
 
 /// Waits for the other end of a call to be over, and gives its id.
-async fn other_leg(feed: &Feed, call: &str) -> String {
+pub async fn other_leg(feed: &Feed, call: &str) -> String {
     reached(&format!("the other end of {call}"), async || {
         let of_other = |event: &&Heard| {
             event.what() == "state.ended" && event.json["data"]["call"]["other_leg"] == call

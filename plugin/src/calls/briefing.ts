@@ -12,6 +12,7 @@ import {
   fitted,
   isOfPhone,
   type Section,
+  taskList,
   tokensOf,
 } from "./context.ts";
 
@@ -19,6 +20,7 @@ import {
 const FRESH_MS = 60_000;
 const TURNS_MAX = 20;
 const EARLIER_CALLS_MAX = 6;
+const TASKS_MAX = 10;
 
 interface Briefed {
   call: Call;
@@ -139,6 +141,10 @@ export class Briefing {
     if (wants.has("calls") && call.number) {
       const calls = await requests.callsWith(call.number, EARLIER_CALLS_MAX).catch(() => []);
       add("Earlier calls with this person", earlierCalls(calls));
+    }
+    if (wants.has("tasks")) {
+      const tasks = await this.#gateway.openTasks(scope, TASKS_MAX).catch(() => []);
+      add("What is being worked on", taskList(tasks));
     }
     return fitted(sections, tokens);
   }

@@ -60,6 +60,11 @@ export function earlierCalls(calls: PastCall[]): string {
     .join("\n");
 }
 
+/** What is being worked on, a line each. */
+export function taskList(tasks: string[]): string {
+  return tasks.map((task) => `- ${cut(oneLine(task), 200)}`).join("\n");
+}
+
 /** Whether a message of a session was written by this plugin. */
 export function isOfPhone(text: string): boolean {
   return text.startsWith("[on the phone") || text.startsWith("[Phone call");

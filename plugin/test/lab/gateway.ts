@@ -107,7 +107,7 @@ export class TestGateway {
         if (!program || program.isOver) throw new Error(program?.output().slice(-3000));
         return (await fetch(`http://127.0.0.1:${this.port}/readyz`)).ok;
       },
-      120_000,
+      300_000,
     );
   }
 
@@ -249,7 +249,7 @@ class GatewaySocket {
     this.#asked += 1;
     const id = String(this.#asked);
     const frame = await new Promise<Frame>((resolve) => {
-      const timer = setTimeout(() => resolve({ ok: false, error: "no answer" }), 30_000);
+      const timer = setTimeout(() => resolve({ ok: false, error: "no answer" }), 120_000);
       this.#answers.set(id, (answer) => {
         clearTimeout(timer);
         resolve(answer);

@@ -2,11 +2,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 
-/** Waits until a condition holds, and says what it waited for when it does not. */
+/**
+ * Waits until a condition holds, and says what it waited for when it does not. The bounds are for
+ * what never comes: a gateway that starts on a machine with other work takes some minutes.
+ */
 export async function reached<T>(
   what: string,
   condition: () => Promise<T | undefined | false> | T | undefined | false,
-  withinMs = 60_000,
+  withinMs = 180_000,
 ): Promise<T> {
   const deadline = Date.now() + withinMs;
   let last: unknown;

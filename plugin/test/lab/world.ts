@@ -50,7 +50,7 @@ export async function inWorld(wish: Wish, use: (world: World) => Promise<void>):
 }
 
 /** Waits until the plugin has acknowledged everything that the feed holds. */
-export async function settled({ voicebus, gateway }: World, withinMs = 120_000): Promise<void> {
+export async function settled({ voicebus, gateway }: World, withinMs = 300_000): Promise<void> {
   await reached(
     "the plugin has written everything down",
     async () => {
@@ -142,6 +142,6 @@ export async function callsCompleted(world: World, count: number): Promise<Voice
       );
       return done.size >= count && feed;
     },
-    120_000,
+    300_000,
   );
 }

@@ -102,6 +102,7 @@ impl Pull {
                 () = tokio::time::sleep_until(self.silent_at) => {
                     self.silences += 1;
                     if self.silences == SILENCES_MAX {
+                        self.connection.unanswered().await;
                         return Err(Error::Forgotten);
                     }
                     self.silent_at = Instant::now() + SILENCE;
@@ -153,6 +154,7 @@ impl Pull {
 
     /// The message, unless it is a word from the server about the request.
     fn read(&mut self, answer: async_nats::Message) -> Result<Option<Message>, Error> {
+        self.connection.answered();
         self.seen += 1;
         self.silent_at = Instant::now() + SILENCE;
         self.silences = 0;

@@ -144,7 +144,7 @@ pub fn encode_event(event: &Event, traceparent: Option<&str>) -> Result<(Bytes, 
         Change::Context(context) => {
             data.live = Some(context.live);
             let context = RawValue::from_string(context.json.clone());
-            data.context = Some(context.map_err(|source| Error::Json { what: WHAT, source })?);
+            data.context = Some(context.map_err(|error| Error::json(WHAT, &error))?);
         }
         Change::Linked(link) => data.link = Some(LinkData::of(link)),
         Change::Initiated

@@ -26,6 +26,7 @@ pub use record::{FlightRecord, IntentRecord, NumberRecord, ResumeRecord};
 pub use say::SayRequest;
 pub use timer::{decode_timer, encode_timer};
 
+use serde_json::error::Category;
 use thiserror::Error;
 
 /// Largest message that voicebus publishes, in bytes. The server's own limit is 1 MiB
@@ -40,8 +41,8 @@ pub enum Error {
     Json {
         /// What was expected.
         what: &'static str,
-        /// What serde says; it names a place, never the content.
-        source: serde_json::Error,
+        /// Where, and what is wrong.
+        source: NotReadable,
     },
     /// A field that cannot be used.
     #[error("field `{field}` of the {what} cannot be used: {reason}")]
@@ -71,8 +72,41 @@ pub enum Error {
     },
 }
 
+/// What is wrong with JSON, without what stands in it: serde shows the value that it did not expect,
+/// which may be somebody's number or words, and this goes into logs and dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{what} at line {line} column {column}")]
+pub struct NotReadable {
+    what: String,
+    line: usize,
+    column: usize,
+}
+
+impl Error {
+    pub(super) fn json(what: &'static str, error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        // A field that is missing is one of ours; any other field may be anything.
+        let missing = text.strip_prefix("missing field ").map(|rest| {
+            let name = rest.split(" at line").next().unwrap_or_default();
+            format!("the field {name} is missing")
+        });
+        let said = match error.classify() {
+            Category::Syntax => "it is not JSON",
+            Category::Eof => "it ends too early",
+            Category::Data => "something is of another type than it must be",
+            Category::Io => "it cannot be read",
+        };
+        let source = NotReadable {
+            what: missing.unwrap_or_else(|| said.to_owned()),
+            line: error.line(),
+            column: error.column(),
+        };
+        Self::Json { what, source }
+    }
+}
+
 fn to_bytes<T: serde::Serialize>(what: &'static str, value: &T) -> Result<bytes::Bytes, Error> {
-    let bytes = serde_json::to_vec(value).map_err(|source| Error::Json { what, source })?;
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::json(what, &error))?;
     if bytes.len() > MESSAGE_SIZE_MAX {
         return Err(Error::TooLarge { found: bytes.len() });
     }
@@ -83,7 +117,7 @@ fn from_bytes<'a, T: serde::Deserialize<'a>>(
     what: &'static str,
     bytes: &'a [u8],
 ) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Json { what, source })
+    serde_json::from_slice(bytes).map_err(|error| Error::json(what, &error))
 }
 
 /// Parses a field with a domain parser.

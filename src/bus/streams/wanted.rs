@@ -11,11 +11,12 @@ const STREAMS: [&str; 4] = [
     include_str!("../../../nats/streams/VOICE_CMD.json"),
     include_str!("../../../nats/streams/VOICE_DLQ.json"),
 ];
-const BUCKETS: [&str; 4] = [
+const BUCKETS: [&str; 5] = [
     include_str!("../../../nats/buckets/VOICE_INTENT.json"),
     include_str!("../../../nats/buckets/VOICE_NUMBER.json"),
     include_str!("../../../nats/buckets/VOICE_LINK.json"),
     include_str!("../../../nats/buckets/VOICE_LIMIT.json"),
+    include_str!("../../../nats/buckets/VOICE_FORGOTTEN.json"),
 ];
 /// A template: `{k}` is the number of the partition.
 const PARTITION_CONSUMER: &str = include_str!("../../../nats/consumers/VOICE_IN.partition.json");

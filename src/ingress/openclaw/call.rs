@@ -1,13 +1,14 @@
 //! `POST /openclaw/call` and what became of it.
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::{Json, http::HeaderName};
 use chrono::Utc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::deadline::Deadline;
 use super::{answered, no_view, not_done, not_stored, refused, wait};
@@ -21,18 +22,30 @@ use crate::domain::ids::IntentId;
 use crate::error_chain::Chain;
 use crate::fresh_intent;
 use crate::http::Error;
+use crate::http::error::Refusal;
+use crate::http::path::NameInPath;
 use crate::ingress::Ingress;
+use crate::ingress::answers::{CallPlaced, CommandStored};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-#[derive(Deserialize)]
+/// A call to place.
+#[derive(Deserialize, ToSchema)]
 pub(in crate::ingress) struct PlaceCall {
+    /// Whom to call, in E.164.
     to: String,
+    /// What to say first.
     message: String,
+    /// The session that the call shall belong to; one of its own by default.
     openclaw_session_id: Option<String>,
+    /// Whose session it is.
     agent: Option<String>,
+    /// The number to show, in E.164.
     caller_id: Option<String>,
+    /// What the call shall know.
+    #[schema(value_type = Option<Object>)]
     context: Option<Box<RawValue>>,
+    /// When it is too late: seconds from now, or an instant.
     deadline: Option<Deadline>,
 }
 
@@ -40,13 +53,24 @@ pub(in crate::ingress) struct PlaceCall {
 /// while somebody tries again must not make a second wish of the first.
 const DOOR: &str = "http";
 
-/// `POST /openclaw/call`: places a call and waits for what becomes of it.
+/// Places a call and waits for what becomes of it.
+#[utoipa::path(post, path = "/openclaw/call", tag = "commands", request_body = PlaceCall,
+    params(
+        ("wait" = Option<u64>, Query, description = "Seconds to wait for the outcome; 20 by default, 60 at most."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`, likewise."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 printable ASCII characters; the same key is the same call."),
+    ),
+    responses(
+        (status = 200, body = CallPlaced), (status = 202, body = CommandStored),
+        (status = 403, body = Refusal), (status = 404, body = Refusal), (status = 409, body = Refusal),
+        (status = 422, body = Refusal), (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn place_call(
     State(ingress): State<Ingress>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<Response, Error> {
     let key = idempotency_key(&headers)?;
     let wait = wait::asked(&headers, query.as_deref())?;
     let asked: PlaceCall = ingress.read_command(&headers, body).await?;
@@ -98,11 +122,18 @@ pub(in crate::ingress) async fn place_call(
     about.answer(&ingress, &outcome).await
 }
 
-/// `GET /openclaw/call/{intent}`: what became of a call that was asked for.
+/// What became of a call that was asked for.
+#[utoipa::path(get, path = "/openclaw/call/{id}", tag = "commands",
+    params(("id" = String, Path, description = "The intent.")),
+    responses(
+        (status = 200, body = CallPlaced), (status = 202, body = CommandStored),
+        (status = 403, body = Refusal), (status = 404, body = Refusal), (status = 409, body = Refusal),
+        (status = 422, body = Refusal), (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn outcome(
     State(ingress): State<Ingress>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Value>), Error> {
+    NameInPath(id): NameInPath,
+) -> Result<Response, Error> {
     let unknown = || {
         Error::new(
             StatusCode::NOT_FOUND,
@@ -135,38 +166,34 @@ struct About<'a> {
 }
 
 impl About<'_> {
-    async fn answer(
-        &self,
-        ingress: &Ingress,
-        outcome: &Outcome,
-    ) -> Result<(StatusCode, Json<Value>), Error> {
+    async fn answer(&self, ingress: &Ingress, outcome: &Outcome) -> Result<Response, Error> {
         let Self {
             intent,
             session,
             key,
         } = self;
         match answered(outcome) {
-            Some((Status::Confirmed, command)) => Ok((
-                StatusCode::OK,
-                Json(json!({
-                    "status": "initiated",
-                    "call_id": command.call,
-                    "openclaw_session_id": session,
-                    "session_key": key,
-                    "intent_id": intent.as_str(),
-                    "message": initiated(command),
-                })),
-            )),
-            None | Some((Status::Accepted, _)) => Ok((
-                StatusCode::ACCEPTED,
-                Json(json!({
-                    "status": "queued",
-                    "intent_id": intent.as_str(),
-                    "openclaw_session_id": session,
-                    "session_key": key,
-                    "message": format!("the call is stored and will be placed; ask for its outcome at /openclaw/call/{intent}"),
-                })),
-            )),
+            Some((Status::Confirmed, command)) => Ok(Json(CallPlaced {
+                status: "initiated",
+                call_id: command.call.clone(),
+                openclaw_session_id: (*session).to_owned(),
+                session_key: (*key).to_owned(),
+                intent_id: intent.to_string(),
+                message: initiated(command),
+            })
+            .into_response()),
+            None | Some((Status::Accepted, _)) => {
+                let stored = CommandStored {
+                    status: "queued",
+                    intent_id: intent.to_string(),
+                    openclaw_session_id: (*session).to_owned(),
+                    session_key: (*key).to_owned(),
+                    message: format!(
+                        "the call is stored and will be placed; ask for its outcome at /openclaw/call/{intent}"
+                    ),
+                };
+                Ok((StatusCode::ACCEPTED, Json(stored)).into_response())
+            }
             Some((status, command)) => {
                 let passes_at = match status {
                     Status::Refused => passes_at(ingress, intent).await,

@@ -5,9 +5,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::call::idempotency_key;
 use super::{answered, no_view, not_stored, wait};
@@ -19,26 +20,43 @@ use crate::domain::ids::{CallId, IntentId, SessionKey};
 use crate::error_chain::Chain;
 use crate::fresh_intent;
 use crate::http::Error;
+use crate::http::error::Refusal;
 use crate::ingress::Ingress;
+use crate::ingress::answers::{CallCommandStored, ContextInjected, Said};
 
 /// Whose keys they are: a key of one door is no other door's.
 const DOOR_OF_CONTEXT: &str = "http context";
 const DOOR_OF_SAY: &str = "http say";
 
-#[derive(Deserialize)]
+/// What a call shall know.
+#[derive(Deserialize, ToSchema)]
 pub(in crate::ingress) struct InjectContext {
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_-]{1,128}$")]
     call_id: String,
+    /// The session that the call belongs to.
     openclaw_session_id: String,
+    #[schema(value_type = Object)]
     context: Box<RawValue>,
 }
 
-/// `POST /openclaw/context`: gives a call something to know.
+/// Gives a call something to know.
+#[utoipa::path(post, path = "/openclaw/context", tag = "commands", request_body = InjectContext,
+    params(
+        ("wait" = Option<u64>, Query, description = "Seconds to wait for the outcome; 20 by default, 60 at most."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`, likewise."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 printable ASCII characters; the same key is the same command."),
+    ),
+    responses(
+        (status = 200, body = ContextInjected), (status = 202, body = CallCommandStored),
+        (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
+        (status = 501, body = Refusal), (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn inject_context(
     State(ingress): State<Ingress>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<Response, Error> {
     let key = idempotency_key(&headers)?;
     let wait = wait::asked(&headers, query.as_deref())?;
     let asked: InjectContext = ingress.read_command(&headers, body).await?;
@@ -58,26 +76,42 @@ pub(in crate::ingress) async fn inject_context(
         .await?;
     let outcome = ingress.bus.give_context(&id, &call, &request, wait).await;
     let outcome = outcome.map_err(|error| not_stored(&error))?;
-    answer(&call, &outcome, |command| {
+    answer(&call, &outcome, |command| ContextInjected {
+        status: "context_injected",
+        call_id: call.to_string(),
         // Without a reason nothing is short of it.
-        json!({ "status": "context_injected", "call_id": call.as_str(), "live": command.code.is_none() })
+        live: command.code.is_none(),
     })
 }
 
-#[derive(Deserialize)]
+/// What the assistant shall say.
+#[derive(Deserialize, ToSchema)]
 pub(in crate::ingress) struct Say {
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_-]{1,128}$")]
     call_id: String,
     text: String,
+    /// The session that the call belongs to, to be sure.
     openclaw_session_id: Option<String>,
 }
 
-/// `POST /openclaw/say`: has the assistant say something.
+/// Has the assistant say something.
+#[utoipa::path(post, path = "/openclaw/say", tag = "commands", request_body = Say,
+    params(
+        ("wait" = Option<u64>, Query, description = "Seconds to wait for the outcome; 20 by default, 60 at most."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`, likewise."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 printable ASCII characters; the same key is the same command."),
+    ),
+    responses(
+        (status = 200, body = Said), (status = 202, body = CallCommandStored),
+        (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
+        (status = 501, body = Refusal), (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn say(
     State(ingress): State<Ingress>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<Response, Error> {
     let key = idempotency_key(&headers)?;
     let wait = wait::asked(&headers, query.as_deref())?;
     let asked: Say = ingress.read_command(&headers, body).await?;
@@ -98,11 +132,10 @@ pub(in crate::ingress) async fn say(
         .await?;
     let outcome = ingress.bus.say(&id, &call, &request, wait).await;
     let outcome = outcome.map_err(|error| not_stored(&error))?;
-    answer(
-        &call,
-        &outcome,
-        |_| json!({ "status": "said", "call_id": call.as_str() }),
-    )
+    answer(&call, &outcome, |_| Said {
+        status: "said",
+        call_id: call.to_string(),
+    })
 }
 
 impl Ingress {
@@ -150,17 +183,21 @@ fn call(text: &str) -> Result<CallId, Error> {
     })
 }
 
-fn answer(
+fn answer<T: Serialize>(
     call: &CallId,
     outcome: &Outcome,
-    confirmed: impl FnOnce(&CommandSnapshot) -> Value,
-) -> Result<(StatusCode, Json<Value>), Error> {
+    confirmed: impl FnOnce(&CommandSnapshot) -> T,
+) -> Result<Response, Error> {
     match answered(outcome) {
-        Some((Status::Confirmed, command)) => Ok((StatusCode::OK, Json(confirmed(command)))),
-        None | Some((Status::Accepted, _)) => Ok((
-            StatusCode::ACCEPTED,
-            Json(json!({ "status": "queued", "call_id": call.as_str(), "intent_id": outcome.id })),
-        )),
+        Some((Status::Confirmed, command)) => Ok(Json(confirmed(command)).into_response()),
+        None | Some((Status::Accepted, _)) => {
+            let stored = CallCommandStored {
+                status: "queued",
+                call_id: call.to_string(),
+                intent_id: outcome.id.clone(),
+            };
+            Ok((StatusCode::ACCEPTED, Json(stored)).into_response())
+        }
         Some((status, command)) => Err(not_done(status, command).about(&outcome.id)),
     }
 }

@@ -3,13 +3,14 @@
 use axum::http::StatusCode;
 use chrono::TimeDelta;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::bus::envelope::command::DIAL_DEADLINE_MAX;
 use crate::domain::Timestamp;
 use crate::http::Error;
 
 /// Seconds from now, or an instant of RFC 3339.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Deadline {
     Seconds(i64),

@@ -2,40 +2,54 @@
 //! that was not placed yet.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
 
 use super::{answered, is_first_leg, no_session, not_done, not_stored, wait};
 use crate::domain::command::Status;
 use crate::domain::ids::{CallId, IntentId};
 use crate::fresh_intent;
 use crate::http::Error;
+use crate::http::error::Refusal;
+use crate::http::path::NameInPath;
 use crate::ingress::Ingress;
+use crate::ingress::answers::{CallsEnded, TakenBack};
 
 /// Most calls that are ended for one session by one request.
 const ENDED_AT_ONCE_MAX: usize = 8;
 
-/// `DELETE /openclaw/call/{id}`: ends the calls of a session, and takes back the dials that it waits
-/// for, as far as egress has told of them. An intent's id takes that call back, also when the intent itself is still on its way: it is never placed then.
+/// Ends the calls of a session, or takes a call back.
+///
+/// With the calls go the dials that the session waits for, as far as egress has told of them. An
+/// intent's id takes that call back, also when the intent itself is still on its way: it is never
+/// placed then.
+#[utoipa::path(delete, path = "/openclaw/call/{id}", tag = "commands",
+    params(("id" = String, Path, description = "A session, or an intent.")),
+    responses(
+        (status = 200, body = CallsEnded), (status = 202, body = TakenBack),
+        (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
+        (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn end_call(
     State(ingress): State<Ingress>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Value>), Error> {
+    NameInPath(id): NameInPath,
+) -> Result<Response, Error> {
     if let Some(intent) = intent(&id) {
         ingress
             .bus
             .cancel_dial(&intent)
             .await
             .map_err(|error| not_stored(&error))?;
-        return Ok((
-            StatusCode::ACCEPTED,
-            Json(json!({
-                "status": "canceling",
-                "intent_id": intent.as_str(),
-                "message": format!("the call is taken back unless it was placed already; ask at /openclaw/call/{intent}"),
-            })),
-        ));
+        let stored = TakenBack {
+            status: "canceling",
+            intent_id: Some(intent.to_string()),
+            intent_ids: None,
+            message: format!(
+                "the call is taken back unless it was placed already; ask at /openclaw/call/{intent}"
+            ),
+        };
+        return Ok((StatusCode::ACCEPTED, Json(stored)).into_response());
     }
     let session = id;
     let key = ingress.session_key(&session)?;
@@ -73,24 +87,23 @@ pub(in crate::ingress) async fn end_call(
         }
     }
     match (ended.first(), failure) {
-        (Some(call), _) => Ok((
-            StatusCode::OK,
-            Json(json!({
-                "status": "canceled",
-                "call_id": call.as_str(),
-                "calls": ended.len(),
-                "intent_ids": taken_back,
-            })),
-        )),
+        (Some(call), _) => Ok(Json(CallsEnded {
+            status: "canceled",
+            call_id: call.to_string(),
+            calls: ended.len(),
+            intent_ids: taken_back,
+        })
+        .into_response()),
         (None, Some(failure)) => Err(failure),
-        (None, None) if !taken_back.is_empty() => Ok((
-            StatusCode::ACCEPTED,
-            Json(json!({
-                "status": "canceling",
-                "intent_ids": taken_back,
-                "message": "the calls are taken back unless they were placed already; ask at /openclaw/call/{intent}",
-            })),
-        )),
+        (None, None) if !taken_back.is_empty() => {
+            let taken = TakenBack {
+                status: "canceling",
+                intent_id: None,
+                intent_ids: Some(taken_back),
+                message: "the calls are taken back unless they were placed already; ask at /openclaw/call/{intent}".to_owned(),
+            };
+            Ok((StatusCode::ACCEPTED, Json(taken)).into_response())
+        }
         (None, None) => Err(no_session()),
     }
 }

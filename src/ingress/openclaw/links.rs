@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{answered, not_done, not_stored, wait};
 use crate::bus::envelope::{self, LinkRequest};
@@ -15,36 +15,54 @@ use crate::domain::command::Status;
 use crate::error_chain::Chain;
 use crate::fresh_intent;
 use crate::http::Error;
+use crate::http::error::Refusal;
 use crate::ingress::Ingress;
+use crate::ingress::answers::{LinkSet, Links};
 
-#[derive(Deserialize)]
+/// Where the calls of a number shall go.
+#[derive(Deserialize, ToSchema)]
 pub(in crate::ingress) struct Link {
+    /// In E.164.
     number: String,
     openclaw_session_id: String,
+    /// Whose session it is.
     agent: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Whose calls shall go where the other rules say.
+#[derive(Deserialize, ToSchema)]
 pub(in crate::ingress) struct Unlink {
+    /// In E.164.
     number: String,
 }
 
-/// `GET /openclaw/links`: all links.
+/// All links.
+#[utoipa::path(get, path = "/openclaw/links", tag = "commands",
+    responses((status = 200, body = Links)))]
 pub(in crate::ingress) async fn links(
     State(ingress): State<Ingress>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<Links>, Error> {
     let answer = service::links(ingress.bus.connection()).await;
     let answer =
         answer.map_err(|error| Error::unavailable("egress_away", Chain(&error).to_string()))?;
-    Ok(Json(json!({ "links": answer.links, "more": answer.more })))
+    Ok(Json(Links {
+        links: answer.links,
+        more: answer.more,
+    }))
 }
 
-/// `PUT /openclaw/links`: puts the calls of a number into a session from now on.
+/// Puts the calls of a number into a session from now on.
+#[utoipa::path(put, path = "/openclaw/links", tag = "commands", request_body = Link,
+    responses(
+        (status = 200, body = LinkSet), (status = 202, body = LinkSet), (status = 403, body = Refusal),
+        (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
+        (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn link(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<(StatusCode, Json<LinkSet>), Error> {
     let asked: Link = ingress.read_command(&headers, body).await?;
     let request = LinkRequest {
         number: asked.number,
@@ -54,12 +72,18 @@ pub(in crate::ingress) async fn link(
     set(&ingress, &request).await
 }
 
-/// `DELETE /openclaw/links`: leaves the calls of a number to the other rules again.
+/// Leaves the calls of a number to the other rules again.
+#[utoipa::path(delete, path = "/openclaw/links", tag = "commands", request_body = Unlink,
+    responses(
+        (status = 200, body = LinkSet), (status = 202, body = LinkSet), (status = 403, body = Refusal),
+        (status = 404, body = Refusal), (status = 409, body = Refusal), (status = 422, body = Refusal),
+        (status = 502, body = Refusal), (status = 504, body = Refusal)
+    ))]
 pub(in crate::ingress) async fn unlink(
     State(ingress): State<Ingress>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), Error> {
+) -> Result<(StatusCode, Json<LinkSet>), Error> {
     let asked: Unlink = ingress.read_command(&headers, body).await?;
     let request = LinkRequest {
         number: asked.number,
@@ -68,7 +92,10 @@ pub(in crate::ingress) async fn unlink(
     set(&ingress, &request).await
 }
 
-async fn set(ingress: &Ingress, request: &LinkRequest) -> Result<(StatusCode, Json<Value>), Error> {
+async fn set(
+    ingress: &Ingress,
+    request: &LinkRequest,
+) -> Result<(StatusCode, Json<LinkSet>), Error> {
     let invalid = |error: envelope::Error| {
         let text = Chain(&error).to_string();
         Error::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_command", text)
@@ -84,9 +111,10 @@ async fn set(ingress: &Ingress, request: &LinkRequest) -> Result<(StatusCode, Js
         Some((Status::Confirmed, _)) => (StatusCode::OK, "unlinked"),
         Some((status, command)) => return Err(not_done(status, command, None).about(id.as_str())),
     };
-    let session = session.map(|session| session.to_string());
-    Ok((
-        code,
-        Json(json!({ "status": status, "session_key": session, "command_id": id.as_str() })),
-    ))
+    let set = LinkSet {
+        status,
+        session_key: session.map(|session| session.to_string()),
+        command_id: id.to_string(),
+    };
+    Ok((code, Json(set)))
 }

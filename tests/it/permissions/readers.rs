@@ -82,7 +82,7 @@ async fn readers_read_back(user: User) {
 
     let mut names: Vec<_> = reader.jetstream.stream_names().collect().await;
     names.sort_by_key(|name| name.as_ref().unwrap().clone());
-    assert_eq!(names.len(), 8);
+    assert_eq!(names.len(), 9);
     let mut consumers = events.consumer_names();
     while let Some(name) = consumers.next().await {
         name.unwrap();

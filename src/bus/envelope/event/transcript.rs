@@ -114,7 +114,7 @@ pub(super) fn whole(conversation: &transcript::Conversation) -> Result<Conversat
     for spoken in &conversation.spoken {
         let utterance = utterance(spoken);
         let size = serde_json::to_vec(&utterance)
-            .map_err(|source| Error::Json { what: WHAT, source })?
+            .map_err(|error| Error::json(WHAT, &error))?
             .len();
         // Each but the last is followed by a comma.
         sized.push((utterance, size + 1));
