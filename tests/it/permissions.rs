@@ -76,7 +76,7 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voicebus.canary.VOICE_DLQ", &[Router]),
     ("voicebus.canary.KV_VOICE_INTENT", &[Egress]),
     ("voicebus.canary.KV_VOICE_NUMBER", &[Egress]),
-    ("voicebus.canary.KV_VOICE_LINK", &[]),
+    ("voicebus.canary.KV_VOICE_LINK", &[Egress]),
     // What the server is like, and nothing else of its business
     ("$SYS.REQ.SERVER.PING.VARZ", &[Ingress, Router, Egress, Provision, Agent, Observer]),
     ("$SYS.REQ.SERVER.PING.CONNZ", &[]),
