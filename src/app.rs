@@ -144,9 +144,9 @@ impl App {
         let egress = Egress::build(bus, server, &self.config.policy, &self.config.dialling, dir)
             .await
             .context("egress cannot start")?;
-        let (health, in_flight) = (egress.health(), egress.in_flight());
+        let (health, room, in_flight) = (egress.health(), egress.room(), egress.in_flight());
         self.readiness.measure(move |scrape| {
-            measure::egress(scrape, &health, in_flight.load(Ordering::Relaxed));
+            measure::egress(scrape, &health, &room, in_flight.load(Ordering::Relaxed));
         });
         egress
             .start(&mut self.tasks)

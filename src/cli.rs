@@ -15,6 +15,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod hangup;
 pub mod link;
+pub mod links;
 pub mod paint;
 pub mod replay;
 pub mod say;
@@ -85,6 +86,8 @@ enum Command {
     Link(link::Args),
     /// Leave the calls of a number to the configured rules again
     Unlink(link::UnlinkArgs),
+    /// List the numbers whose calls go into a session of their own
+    Links(links::Args),
     /// Look at what could not be used, try it again, or remove it
     Dlq(dlq::Args),
     /// Publish old events again, for tests and for those who missed them
@@ -166,6 +169,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Say(args) => tool(say::run(args, &mut io::stdout())).await,
         Command::Link(args) => tool(link::run(args, &mut io::stdout())).await,
         Command::Unlink(args) => tool(link::run_unlink(args, &mut io::stdout())).await,
+        Command::Links(args) => tool(links::run(args, &mut io::stdout())).await,
         Command::Dlq(args) => tool(dlq::run(args, &mut io::stdout())).await,
         Command::Replay(args) => tool(replay::run(args, &mut io::stdout())).await,
         Command::Doctor(args) => tool(doctor::run(args, &mut io::stdout())).await,

@@ -1,11 +1,13 @@
 //! Named tasks with one fate: the first that fails stops them all, a stop signal stops them in
 //! order, a second one leaves at once.
 
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// The tasks of a process.
 pub struct Supervisor {
@@ -91,6 +93,15 @@ fn ended_early(
     Some(error)
 }
 
+/// What must not outlive the process.
+static LEFT_BEHIND: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes a file also when the process leaves at once. Whoever leaves in order removes it itself.
+pub fn remove_when_leaving_at_once(path: PathBuf) {
+    let mut left = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+    left.push(path);
+}
+
 /// Cancels `stop` at the first SIGINT or SIGTERM, and leaves the process at the second.
 pub fn stop_on_signals(stop: CancellationToken) {
     tokio::spawn(async move {
@@ -99,6 +110,12 @@ pub fn stop_on_signals(stop: CancellationToken) {
         stop.cancel();
         wait_for_signal().await;
         warn!("leaving at once");
+        let left = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in left.iter() {
+            if let Err(error) = std::fs::remove_file(path) {
+                debug!(%error, path = %path.display(), "not removed");
+            }
+        }
         std::process::exit(1);
     });
 }

@@ -7,6 +7,10 @@ export interface Settings {
     user: string;
     passwordFile: string | undefined;
     credsFile: string | undefined;
+    nkeyFile: string | undefined;
+    caFile: string | undefined;
+    certFile: string | undefined;
+    keyFile: string | undefined;
     consumer: string;
     start: "new" | "all";
   };
@@ -61,6 +65,10 @@ export function readSettings(raw: unknown, env: NodeJS.ProcessEnv): Settings {
       user: or(nats["user"], "plugin"),
       passwordFile: or(nats["passwordFile"], env["VOICEBUS_NATS_PASSWORD_FILE"] || undefined),
       credsFile: or(nats["credsFile"], undefined),
+      nkeyFile: or(nats["nkeyFile"], undefined),
+      caFile: or(nats["caFile"], undefined),
+      certFile: or(nats["certFile"], undefined),
+      keyFile: or(nats["keyFile"], undefined),
       consumer: or(nats["consumer"], "openclaw"),
       start: or(nats["start"], "new"),
     },
@@ -102,14 +110,23 @@ function or<T>(value: unknown, fallback: T): T {
 /** Where secrets come from: the environment or files, never the configuration. */
 export interface Secrets {
   natsPassword(): string;
-  /** A credentials file of the NATS tools, instead of user and password. */
-  natsCreds: string | undefined;
+  /** The seed of an NKey, of whose pair the server knows the public half. */
+  natsSeed(): Uint8Array;
 }
 
 /** Reads secrets when they are needed, so that a changed file is taken at the next connection. */
 export function secretsOf(settings: Settings["nats"], env: NodeJS.ProcessEnv): Secrets {
   return {
-    natsCreds: settings.credsFile,
+    natsSeed() {
+      const path = settings.nkeyFile ?? "";
+      const seed = /^SU[A-Z2-7]{56}$/m.exec(smallFile("nats.nkeyFile", path).replaceAll("\r", ""));
+      if (!seed) {
+        throw new Error(
+          `nats.nkeyFile ${path} holds no seed of a user, a line that begins with SU`,
+        );
+      }
+      return new TextEncoder().encode(seed[0]);
+    },
     natsPassword() {
       if (env["VOICEBUS_NATS_PASSWORD"]) return env["VOICEBUS_NATS_PASSWORD"];
       if (!settings.passwordFile) {
@@ -124,13 +141,7 @@ export function secretsOf(settings: Settings["nats"], env: NodeJS.ProcessEnv): S
 
 /** A file with the password alone, or the credentials.json of `voicebus up`. */
 function passwordIn(path: string, user: string): string {
-  let text: string;
-  try {
-    if (statSync(path).size > 65_536) throw new Error("it is too large");
-    text = readFileSync(path, "utf8").trim();
-  } catch (error) {
-    throw new Error(`nats.passwordFile ${path} cannot be read`, { cause: error });
-  }
+  const text = smallFile("nats.passwordFile", path).trim();
   if (!text.startsWith("{")) {
     if (text === "") throw new Error(`nats.passwordFile ${path} is empty`);
     return text;
@@ -145,4 +156,13 @@ function passwordIn(path: string, user: string): string {
     throw new Error(`nats.passwordFile ${path} has no password of the user "${user}"`);
   }
   return password;
+}
+
+function smallFile(setting: string, path: string): string {
+  try {
+    if (statSync(path).size > 65_536) throw new Error("it is too large");
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new Error(`${setting} ${path} cannot be read`, { cause: error });
+  }
 }

@@ -6,7 +6,7 @@ use chrono::Utc;
 
 use crate::bus::Bus;
 use crate::bus::canary::State;
-use crate::egress::{Health, VoiceServerState};
+use crate::egress::{Health, Room, VoiceServerState};
 use crate::ingress::{self, committer::Gauge};
 use crate::metrics::Scrape;
 use crate::router;
@@ -61,6 +61,11 @@ pub(super) fn ingress(scrape: &mut Scrape, counters: &ingress::Counters, gauge: 
         "ingress_signatures_refused",
         "Requests whose signature was not believed",
         &counters.unverified,
+    );
+    count(
+        "ingress_signatures_stale",
+        "Of these, requests that were signed with a key of ours at another time: a clock is wrong",
+        &counters.stale,
     );
     count(
         "ingress_events_drained",
@@ -119,6 +124,7 @@ pub(super) fn router(scrape: &mut Scrape, counters: &router::Counters) {
         ("late", &counters.late),
         ("waiting", &counters.waiting),
         ("dead-letter", &counters.dead_letters),
+        ("put-off", &counters.put_off),
     ] {
         let help = "Inputs by what came of them";
         let count = counter.load(Ordering::Relaxed);
@@ -129,9 +135,11 @@ pub(super) fn router(scrape: &mut Scrape, counters: &router::Counters) {
     scrape.counter("router_conflicts", help, &[], conflicts);
 }
 
-pub(super) fn egress(scrape: &mut Scrape, health: &Health, in_flight: usize) {
+pub(super) fn egress(scrape: &mut Scrape, health: &Health, room: &Room, in_flight: usize) {
     let help = "Commands that are being carried out";
     scrape.gauge("egress_in_flight", help, &[], in_flight as f64);
+    let help = "How much of the room for records of dials is used, from 0 to 1";
+    scrape.gauge("egress_records_used", help, &[], room.used());
     let now = health.state().as_str();
     for state in [
         VoiceServerState::Unknown,

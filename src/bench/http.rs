@@ -80,10 +80,15 @@ impl Connection {
     }
 }
 
-/// A POST with the headers of the real emitter.
+/// An event, with the headers of the real emitter.
 pub(super) fn post(body: &[u8]) -> Vec<u8> {
+    post_to("/call-event", body)
+}
+
+/// The same to another path.
+pub(super) fn post_to(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "POST /call-event HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n\
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n\
          Connection: keep-alive\r\nUser-Agent: python-httpx/0.28.1\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()

@@ -10,20 +10,22 @@
 //! | `ingress` | `POST /call-event` at 1, 16, 64 and 256 connections, each answer awaited | the same with `group_commit = "off"`; durable publishes, and durable batches, of as many; `GET /live`; a POST that is parsed and refused |
 //! | `router` | two backlogs of inputs in VOICE_IN until each input has its event | commits as the router makes them, 32 writers, nothing around them |
 //! | `path` | POST written until a plain subscriber of `voice.event.>` has the event, at 100 and 500 events/s | one durable publish at the same pace |
+//! | `commands` | `POST /openclaw/call` until its answer names the call, 100 a second, to as many numbers, with a voice server that answers after 5 ms | `POST /call` of such a server; one durable publish at the same pace |
 //! | `verify` | the signature of a webhook of 4 kB, with two keys | SHA-256 of as much |
 //! | `memory` | resident memory of ingress, router and egress as processes of their own, with 1,000 open calls | the same before the first call; nats-server apart |
 //! | `soak` (only when it is named) | the same processes while 1,000,000 events pass, read ten times | the first tenth |
 //!
-//! How: `path`, `ingress` and `router` run the roles in this process, as `up` does, so that the sender
+//! How: `path`, `commands`, `ingress` and `router` run the roles in this process, as `up` does, so that the sender
 //! of the load and the subscriber share the cores with them. The HTTP client writes and reads bytes and
 //! does little else. Durable publishes are [`crate::bus::Bus::store`] and [`crate::bus::Bus::commit`]:
 //! one publish and its acknowledgement, as the roles use them. An event is lost when its POST was
 //! answered 200 and no event followed, and doubled when two did; either is a failure of the run.
 //!
 //! Not measured: a cluster, several routers, TLS, networks other than loopback, a long history, a slow
-//! subscriber, dials, and logging (it is at `warn` here, at `info` by default). No time is asserted: a
+//! subscriber, and logging (it is at `warn` here, at `info` by default). No time is asserted: a
 //! shared machine would make that a lottery. The targets are printed for comparison.
 
+mod commands;
 mod http;
 mod ingress;
 mod load;
@@ -52,6 +54,8 @@ pub enum Section {
     Router,
     /// From the sender to a subscriber
     Path,
+    /// From a dial that is asked for to the call
+    Commands,
     /// The signatures of webhooks
     Verify,
     /// Resident memory with many open calls
@@ -91,6 +95,7 @@ impl Plan {
                 Section::Ingress,
                 Section::Router,
                 Section::Path,
+                Section::Commands,
                 Section::Verify,
                 Section::Memory,
             ],
@@ -150,6 +155,7 @@ async fn measure(
             Section::Ingress => ingress::measure(plan, folder, progress).await,
             Section::Router => router::measure(plan, folder, progress).await,
             Section::Path => path::measure(plan, folder, progress).await,
+            Section::Commands => commands::measure(plan, folder, progress).await,
             Section::Verify => verify::measure(plan, progress),
             Section::Memory => memory::measure(plan, folder, progress).await,
             Section::Soak => soak::measure(plan, folder, progress).await,

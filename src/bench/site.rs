@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::bus::server::{Places, Server, ServerConfig, User, locate};
 use crate::bus::{self, Auth, Bus, Tls, inspect, streams, subjects};
 use crate::config::{Config, Overrides};
+use crate::domain::guard;
 use crate::http::rate::Limits;
 use crate::http::serve::Listener;
 use crate::ingress::committer::Grouping;
@@ -147,6 +148,19 @@ impl Roles {
         let mut config = config(voice_server)?;
         config.grouping = Grouping::Off;
         Self::start_as(site, roles, config).await
+    }
+
+    /// All roles, for many dials; with a high-water mark, as `up` keeps one.
+    pub async fn start_dialling(
+        site: &Site,
+        voice_server: &str,
+        limits: guard::Limits,
+    ) -> anyhow::Result<Self> {
+        let mut config = config(voice_server)?;
+        config.dialling.limits = limits;
+        config.dialling_dir = Some(site.dir().join("egress"));
+        let all = [User::Router, User::Egress, User::Ingress];
+        Self::start_as(site, &all, config).await
     }
 
     async fn start_as(site: &Site, roles: &[User], config: Config) -> anyhow::Result<Self> {

@@ -189,6 +189,24 @@ impl Bucket {
         Ok(subjects.iter().filter_map(key).collect())
     }
 
+    /// How much of the bytes that it may hold are used, from 0 to 1; 0 where there is no bound.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn fullness(&self) -> Result<f64, Error> {
+        let info = within(self.store.stream.get_info()).await;
+        let info = info
+            .ok_or_else(|| self.away("*", "no answer in time"))?
+            .map_err(|error| self.away("*", error))?;
+        let most = u64::try_from(info.config.max_bytes).unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "a share of some megabytes")]
+        Ok(if most == 0 {
+            0.0
+        } else {
+            info.state.bytes as f64 / most as f64
+        })
+    }
+
     /// When the bucket was made, and its last revision.
     ///
     /// # Errors

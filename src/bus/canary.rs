@@ -53,7 +53,7 @@ pub fn streams_of(role: &str) -> &'static [&'static str] {
     match role {
         "ingress" => &[subjects::STREAM_IN, subjects::STREAM_CMD],
         "router" => &[subjects::STREAM_EVENT, subjects::STREAM_DLQ],
-        "egress" => &["KV_VOICE_INTENT", "KV_VOICE_NUMBER"],
+        "egress" => &["KV_VOICE_INTENT", "KV_VOICE_LINK", "KV_VOICE_NUMBER"],
         _ => &[],
     }
 }

@@ -22,6 +22,15 @@ use crate::domain::ids::{CallId, IntentId};
 /// seconds at most.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// Where the id of a dial comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// It was made for this request: nobody can have asked under it before.
+    Now,
+    /// By whoever asks, perhaps again.
+    ByCaller,
+}
+
 /// Why a command was not stored.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -51,6 +60,7 @@ impl Bus {
     pub async fn dial(
         &self,
         intent: &IntentId,
+        named: Named,
         request: &DialRequest,
         wait: Duration,
     ) -> Result<Outcome, Error> {
@@ -59,7 +69,9 @@ impl Bus {
             wait_ms: None,
             ..request.clone()
         };
-        if let Some(outcome) = self.told_of_dial(intent, &stored).await? {
+        if named == Named::ByCaller
+            && let Some(outcome) = self.told_of_dial(intent, &stored).await?
+        {
             return Ok(outcome);
         }
         let command = self.store_first(intent, &stored);

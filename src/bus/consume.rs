@@ -15,6 +15,7 @@ use async_nats::jetstream::{AckKind, Message};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::trouble::{Trouble, guarded, pause_after};
 use super::{Bus, OtherPartitions, subjects};
 use crate::{crash_point, metrics};
 
@@ -57,10 +58,62 @@ pub enum Disposition {
     },
 }
 
-/// Who handles deliveries.
+/// Who handles deliveries, one after the other.
 pub trait Handler: Send {
-    /// Handles one delivery to its end. Called again only after it has returned.
-    fn handle(&mut self, delivery: Delivery) -> impl Future<Output = Disposition> + Send;
+    /// Pause before a message comes again that met a passing trouble.
+    const RETRY_PAUSE: Duration;
+
+    /// Tries to handle one to its end.
+    fn take(
+        &mut self,
+        delivery: &Delivery,
+    ) -> impl Future<Output = Result<Disposition, Trouble>> + Send;
+
+    /// Parks one whose trouble is its own and does not pass.
+    fn give_up(
+        &mut self,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send;
+}
+
+/// Tries as often as it is worth, see [`super::trouble`].
+async fn handle<H: Handler>(
+    stream: &'static str,
+    handler: &mut H,
+    delivery: Delivery,
+) -> Disposition {
+    let mut tries = 0;
+    loop {
+        let trouble = match guarded(handler.take(&delivery)).await {
+            Ok(disposition) => return disposition,
+            Err(trouble) => trouble,
+        };
+        warn!(
+            stream,
+            stream_sequence = delivery.stream_sequence,
+            attempt = delivery.attempt,
+            tries,
+            reason = trouble.reason(),
+            "message not done yet"
+        );
+        let again = Disposition::Retry {
+            after: H::RETRY_PAUSE,
+        };
+        let Trouble::Own(reason) = trouble else {
+            return again;
+        };
+        tries += 1;
+        if let Some(pause) = pause_after(tries) {
+            tokio::time::sleep(pause).await;
+            continue;
+        }
+        let reason = format!("tried {tries} times: {reason}");
+        return match handler.give_up(&delivery, &reason).await {
+            Ok(()) => Disposition::Ack,
+            Err(_) => again,
+        };
+    }
 }
 
 /// Handles the messages of one consumer, one after the other, until `stop`. The one that it is
@@ -148,7 +201,7 @@ async fn settle<H: Handler>(
     if !is_again && subjects::is_timer(&delivery.subject) {
         metrics::timer_fired();
     }
-    let mut work = std::pin::pin!(handler.handle(delivery));
+    let mut work = std::pin::pin!(handle(stream, handler, delivery));
     // Not `interval`, whose first tick is for the next millisecond: every message would wait for it.
     let pause = ack_wait / 2;
     let mut still_at_work = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);

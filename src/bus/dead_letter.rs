@@ -159,7 +159,7 @@ impl Bus {
             role: verdict.role,
             code: verdict.code,
             reason: verdict.reason,
-            id: &name_of(stream, delivery),
+            id: &delivery.letter_name(stream),
             subject: &delivery.subject,
             attempts: delivery.attempt,
             headers: Some(&delivery.headers),
@@ -179,18 +179,21 @@ impl Delivery {
     pub fn redriven_from(&self) -> Option<&str> {
         header(&self.headers, REDRIVE)
     }
-}
 
-/// Names a message of a stream for ever: its number counts only within one life of the stream, the
-/// instant it was stored tells the lives apart.
-fn name_of(stream: &str, delivery: &Delivery) -> String {
-    match delivery.redriven_from() {
-        Some(letter) => format!("redriven {}", digest(letter)),
-        None => format!(
-            "{stream} {} {}",
-            delivery.stream_sequence,
-            delivery.stored_at.timestamp_nanos_opt().unwrap_or_default()
-        ),
+    /// Names a message of a stream, and its letter, for ever: its number counts only within one life
+    /// of the stream, the instant it was stored tells the lives apart. One that was put off has the
+    /// name of the original.
+    #[must_use]
+    pub fn letter_name(&self, stream: &str) -> String {
+        match (self.letter_of_original(), self.redriven_from()) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(letter)) => format!("redriven {}", digest(letter)),
+            (None, None) => format!(
+                "{stream} {} {}",
+                self.stream_sequence,
+                self.stored_at.timestamp_nanos_opt().unwrap_or_default()
+            ),
+        }
     }
 }
 
@@ -271,16 +274,16 @@ mod tests {
     fn a_message_has_one_name_and_a_redriven_one_that_of_its_letter() {
         let plain = delivery(HeaderMap::new());
         assert_eq!(
-            name_of("VOICE_IN", &plain),
+            plain.letter_name("VOICE_IN"),
             "VOICE_IN 7 1800000000000000005"
         );
         let mut headers = HeaderMap::new();
         headers.insert(REDRIVE, "dlq router VOICE_IN 7 1");
         let mut redriven = delivery(headers);
-        let name = name_of("VOICE_IN", &redriven);
+        let name = redriven.letter_name("VOICE_IN");
         assert!(name.starts_with("redriven "), "{name}");
         redriven.stream_sequence = 9;
-        assert_eq!(name_of("VOICE_IN", &redriven), name);
+        assert_eq!(redriven.letter_name("VOICE_IN"), name);
     }
 
     fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {

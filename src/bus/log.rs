@@ -2,9 +2,10 @@
 
 use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::envelope::{self, PROGRESS_HEADER, decode_event};
+use super::envelope::{self, EventEnvelope, PROGRESS_HEADER, decode_event};
 use super::{Bus, subjects};
 use crate::domain::call::Log;
 use crate::domain::ids::EventId;
@@ -92,6 +93,30 @@ impl Bus {
                 Ok(Loaded { log: None, last: 0 })
             }
             Err(error) => Err(away(error.to_string())),
+        }
+    }
+
+    /// What a call was given to know, each time, as JSON objects in their order.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub async fn contexts_of(&self, log_id: &str) -> Result<Vec<Box<RawValue>>, Error> {
+        let subject = subjects::contexts_of(log_id);
+        let (mut contexts, mut next) = (Vec::new(), 1);
+        loop {
+            let page = self.page(&subject, next).await;
+            let page = page.map_err(|reason| Error::Away {
+                log_id: log_id.to_owned(),
+                reason,
+            })?;
+            for (sequence, payload) in page.events {
+                next = sequence + 1;
+                let event: Result<EventEnvelope, _> = serde_json::from_slice(&payload);
+                contexts.extend(event.ok().and_then(|event| event.data.context));
+            }
+            if !page.more {
+                return Ok(contexts);
+            }
         }
     }
 

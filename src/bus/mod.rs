@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod letters;
 pub mod log;
 pub mod publish;
+mod put_off;
 pub mod replay;
 pub mod server;
 pub mod service;

@@ -19,14 +19,17 @@ use tokio_util::sync::CancellationToken;
 pub use async_nats::service::Service;
 pub use callers::{CALLS_DEFAULT, CALLS_MAX, CallerAnswer, CallerCall, CallerQuery, caller};
 pub use egress::{
-    ByCall, EgressStatus, FillQuery, Filled, IntentAnswer, PresenceAnswer, UnresolvedAnswer,
-    call_presence, egress_status, fill_transcript, intent, unresolved,
+    ByCall, EgressStatus, FillQuery, Filled, IntentAnswer, LinksAnswer, PresenceAnswer,
+    UnresolvedAnswer, call_presence, egress_status, fill_transcript, intent, links, unresolved,
 };
 
 use super::envelope::{CallSnapshot, CommandSnapshot};
 use super::{Bus, subjects};
 use crate::domain::Timestamp;
 use crate::domain::ids::IntentId;
+
+/// Most calls in one answer.
+pub const CALLS_PER_ANSWER_MAX: usize = 1_000;
 
 /// How long a question to a service may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -85,6 +88,9 @@ pub struct SessionView {
     pub active: Vec<CallView>,
     /// Its calls that are over, newest first, as far as the view goes back.
     pub ended: Vec<CallView>,
+    /// Intents of dials that egress has taken up and that have no outcome yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
 }
 
 /// Which calls are wanted.

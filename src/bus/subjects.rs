@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `voice.in.<p>.<call>.<type>` | VOICE_IN | an accepted event, as it came |
 //! | `voice.timer.<call>.<name>` | VOICE_IN | a timer; fires as `voice.in.<p>.<call>.timer` |
+//! | `voice.timer.put-off.<digest>` | VOICE_IN | an input that waits; comes again on its own subject |
 //! | `voicebus.commit.<call>.<session>.<kind>.<action>` | VOICE_EVENT | how the router commits; stored and republished as the next |
 //! | `voice.event.<call>.<session>.<kind>.<action>` | VOICE_EVENT | what happened: the public feed |
 //! | `voice.cmd.<verb>.<key>` | VOICE_CMD | what is asked |
@@ -106,6 +107,8 @@ pub const SERVICE_EGRESS_CALL: &str = "voice.svc.egress.call";
 pub const SERVICE_EGRESS_INTENT: &str = "voice.svc.egress.intent";
 /// Asks egress for the dials whose outcome is unknown.
 pub const SERVICE_EGRESS_UNRESOLVED: &str = "voice.svc.egress.unresolved";
+/// Asks egress which numbers are linked to which sessions: for those who may command.
+pub const SERVICE_EGRESS_LINKS: &str = "voice.svc.egress.links";
 /// Asks egress to put what the phone-call server's history has of a call into the stream of inputs.
 pub const SERVICE_EGRESS_TRANSCRIPT: &str = "voice.svc.egress.transcript";
 
@@ -250,6 +253,12 @@ pub fn transcript_of(call: &CallId) -> String {
     format!("voice.event.{call}.*.transcript.*")
 }
 
+/// `voice.event.<call>.*.context.injected`: what one call was given to know.
+#[must_use]
+pub fn contexts_of(call_id: &str) -> String {
+    format!("voice.event.{call_id}.*.context.injected")
+}
+
 /// `voice.timer.<call>.<name>`: one timer of a call.
 #[must_use]
 pub fn timer(call: &CallId, timer: Timer) -> String {
@@ -286,6 +295,12 @@ pub fn partition_consumer(partition: u32) -> String {
 #[must_use]
 pub fn next_message(stream: &str, consumer: &str) -> String {
     format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+}
+
+/// Where an input waits that was put off; `digest` stands for it.
+#[must_use]
+pub fn put_off(digest: &str) -> String {
+    format!("voice.timer.put-off.{digest}")
 }
 
 /// Whether a consumer is one of ours that feed the partitions.

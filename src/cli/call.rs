@@ -15,6 +15,7 @@ use super::target::Target;
 use super::when::parse_duration;
 use super::{Exit, unless_reader_left};
 use crate::bus::Bus;
+use crate::bus::command::Named;
 use crate::bus::envelope::DialRequest;
 use crate::bus::idempotency::Key;
 use crate::domain::command::Verb;
@@ -131,8 +132,10 @@ async fn dial(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     };
     let bus = Bus::open(args.target.agent().await?).await?;
     let mut asked = Asked::new(Verb::Dial, number.masked(), args.wait)?;
+    let mut named = Named::Now;
     if let Some(key) = &args.idempotency_key {
         asked.id = key.intent(CLIENT);
+        named = Named::ByCaller;
     }
     let deadline = args
         .deadline
@@ -148,7 +151,7 @@ async fn dial(args: Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
         deadline,
         ..DialRequest::default()
     };
-    let result = bus.dial(&asked.id, &request, args.wait).await;
+    let result = bus.dial(&asked.id, named, &request, args.wait).await;
     asked.tell(result, args.json, out)
 }
 

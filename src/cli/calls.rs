@@ -9,7 +9,7 @@ use chrono::{Local, TimeZone, Utc};
 use super::target::Target;
 use super::text::{Numbers, clean, short_session};
 use super::{Exit, parse_session, table, unless_reader_left, when};
-use crate::bus::service::{self, CallView, CallsAnswer, CallsQuery};
+use crate::bus::service::{self, CALLS_PER_ANSWER_MAX, CallView, CallsAnswer, CallsQuery};
 use crate::domain::Timestamp;
 use crate::domain::ids::{CallId, SessionKey};
 use crate::domain::phone::E164;
@@ -55,7 +55,7 @@ pub struct Args {
     number: Option<E164>,
 
     /// At most so many, up to 1000. By default 30.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
 
     /// Print JSON, numbers and all.
@@ -68,6 +68,16 @@ pub struct Args {
 
     #[command(flatten)]
     target: Target,
+}
+
+/// What a router does not tell in one answer is refused rather than left out in silence.
+fn parse_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(limit @ 1..=CALLS_PER_ANSWER_MAX) => Ok(limit),
+        _ => Err(format!(
+            "must be a number from 1 to {CALLS_PER_ANSWER_MAX}; `--session` and `--active` choose among more calls"
+        )),
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -221,10 +221,15 @@ impl Target {
                 (None, None) => Auth::None,
             },
         };
-        let known = match &auth {
-            Auth::Password { user, .. } => ROLES.into_iter().find(|known| known == user),
-            Auth::None | Auth::NKey(_) | Auth::Credentials(_) => None,
+        // A file does not say whose it is; whoever knows may.
+        let user = match &auth {
+            Auth::Password { user, .. } => Some(user),
+            Auth::NKey(_) | Auth::Credentials(_) => self.nats.nats_user.as_ref(),
+            Auth::None => None,
         };
+        let known = ROLES
+            .into_iter()
+            .find(|known| user.is_some_and(|user| known == user));
         Ok(Settings {
             url: url.to_owned(),
             role: known.unwrap_or(role),

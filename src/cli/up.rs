@@ -18,6 +18,7 @@ use crate::bus::{self, Auth, Tls, durability, streams};
 use crate::config::Config;
 use crate::http::operations::Readiness;
 use crate::http::serve::Listener;
+use crate::supervise;
 
 /// How long the roles may take until all are ready. A view over a long history is the slowest.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,6 +47,7 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) -> anyhow:
     // From a run that was killed: whoever waits for the file must not read the old one. The
     // directory is ours by now.
     remove_run_file(&config.data_dir.join(RUN_FILE));
+    supervise::remove_when_leaving_at_once(config.data_dir.join(RUN_FILE));
     let result = run_on(&config, &nats, listener, &http, stop).await;
     nats.stop().await;
     result

@@ -8,7 +8,7 @@ use crate::domain::timer::Times;
 
 /// A timer lies in VOICE_IN until it fires and must not be removed for its age before that.
 const TIMER_MAX: TimeDelta = TimeDelta::days(1);
-/// The log of a call is kept for thirty days.
+/// The log of a call is kept for eight days or more, see `bus/streams/retention.rs`.
 const AGE_MAX: TimeDelta = TimeDelta::days(7);
 
 /// The settings as texts.

@@ -21,8 +21,8 @@ pub struct NatsArgs {
         hide_env_values = true
     )]
     pub nats_url: Option<String>,
-    /// User there [default: the role's name]; the password comes from VOICEBUS_NATS_PASSWORD or
-    /// from the file that VOICEBUS_NATS_PASSWORD_FILE names
+    /// User there, also the one whom a file is of [default: the role's name]; the password comes
+    /// from VOICEBUS_NATS_PASSWORD or from the file that VOICEBUS_NATS_PASSWORD_FILE names
     #[arg(long, global = true, value_name = "USER", env = "VOICEBUS_NATS_USER")]
     pub nats_user: Option<String>,
     /// Instead of user and password: a credentials file of the NATS tools

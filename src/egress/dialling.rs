@@ -6,12 +6,13 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::clock::Clock;
-use super::flight::Flights;
+use super::flight::{Flights, Hold};
 use super::gate::{Gate, Permit};
 use super::guards::{Counted, Guards, Stop};
 use super::high_water::HighWater;
 use super::intent::{Found, Intents};
 use super::reconcile::Reconciler;
+use super::room::{RECORDS_FULL, Room};
 use super::tell::Teller;
 use crate::bus::bucket::Error as BucketError;
 use crate::bus::trouble::Trouble;
@@ -51,6 +52,7 @@ pub(super) struct Dialling {
     pub flights: Flights,
     pub guards: Guards,
     pub gate: Gate,
+    pub room: Room,
     pub clock: Clock,
     pub high_water: HighWater,
     pub reconciler: Reconciler,
@@ -85,7 +87,7 @@ pub(super) struct Arrival<'a> {
 pub(super) struct Hand {
     pub permit: Option<Permit>,
     counted: Option<Counted>,
-    has_number: bool,
+    number: Option<Hold>,
     /// The number that the record of the attempt must be above.
     pub floor: u64,
     was_unknown: bool,
@@ -123,10 +125,9 @@ impl Dialling {
         if let Some(counted) = hand.counted.take() {
             told(self.not_sent_here(arrival.intent, counted).await);
         }
-        if hand.has_number
-            && let Some(dial) = arrival.dial
-        {
-            self.let_go(dial).await;
+        if let Some(hold) = hand.number.take() {
+            self.let_go(arrival.intent, hold).await;
+            crash_point::pass("egress.after_let_go");
         }
         left
     }
@@ -159,10 +160,11 @@ impl Dialling {
             let recorded = found.record.as_ref();
             happened = match (decision.then, arrival.dial) {
                 (Then::Prepare, Some(dial)) => {
-                    if matches!(found.state(), Some(State::Waiting { reason: None })) {
-                        self.tell(dial, &State::Waiting { reason: None }).await?;
-                    }
-                    self.prepare(dial, hand).await?
+                    let is_new = matches!(found.state(), Some(State::Waiting { reason: None }));
+                    let (told, prepared) =
+                        tokio::join!(self.tell_accepted(dial, is_new), self.prepare(dial, hand));
+                    told?;
+                    prepared?
                 }
                 (Then::Send, Some(dial)) => {
                     let counted = hand.counted.take();
@@ -251,17 +253,21 @@ impl Dialling {
         if let Err(refusal) = self.guards.look_at(dial, self.clock.now()) {
             return Ok(forbidden(refusal));
         }
+        if self.room.is_used_up() {
+            return Ok(never(RECORDS_FULL));
+        }
         if let Some(reason) = self.gate.closed() {
             return Ok(Happened::HeldUp(reason));
         }
         let now = self.clock.now();
-        if !self.flights.take(&dial.to, &dial.intent, now).await? {
+        let Some(hold) = self.flights.take(&dial.to, &dial.intent, now).await? else {
             return Ok(Happened::HeldUp(Reason::new(
                 "number-busy",
                 "another call to the same number is being placed",
             )));
-        }
-        hand.has_number = true;
+        };
+        hand.number = Some(hold);
+        crash_point::pass("egress.after_number");
         // After the number: those that wait for a busy one take nobody's place.
         match self.gate.admit() {
             Ok(permit) => hand.permit = Some(permit),
@@ -271,12 +277,19 @@ impl Dialling {
             Ok(calls) => calls,
             Err(reason) => return Ok(Happened::HeldUp(reason)),
         };
-        match self.guards.count(dial, self.clock.now()).await {
+        // Two writes that wait for the disk at the same time. One that is refused is forgotten when
+        // that is told.
+        let (counted, remembered) = tokio::join!(
+            self.guards.count(dial, self.clock.now()),
+            self.reconciler.recent.remember(dial, None, now),
+        );
+        match counted {
             Ok(counted) => hand.counted = Some(counted),
             Err(Stop::Refused(refusal)) => return Ok(forbidden(refusal)),
+            Err(Stop::Unreadable) => return Ok(never(LIMITS_UNREADABLE)),
             Err(Stop::Trouble(trouble)) => return Err(trouble),
         }
-        self.reconciler.recent.remember(dial, None, now).await?;
+        remembered?;
         Ok(Happened::Ready(Attempt {
             nonce: uuid::Uuid::new_v4().simple().to_string(),
             at: self.clock.now(),
@@ -327,8 +340,10 @@ impl Dialling {
             debug!(intent.id = %intent, "nobody has asked for this dial yet");
             return Ok(());
         };
-        self.keep_in_step(dial, &record.state).await?;
-        self.teller.dial(dial, &record.state).await?;
+        tokio::try_join!(
+            self.keep_in_step(dial, &record.state),
+            self.teller.dial(dial, &record.state),
+        )?;
         if record.state.is_final() && (hand.was_unknown || arrival.attempt > 1) {
             self.intents.strike(intent).await?;
         }
@@ -360,8 +375,13 @@ impl Dialling {
         }
     }
 
-    async fn tell(&self, dial: &Dial, state: &State) -> Result<(), Trouble> {
-        self.teller.dial(dial, state).await
+    async fn tell_accepted(&self, dial: &Dial, is_new: bool) -> Result<(), Trouble> {
+        if is_new {
+            self.teller
+                .dial(dial, &State::Waiting { reason: None })
+                .await?;
+        }
+        Ok(())
     }
 
     /// Longer with each try, and never past the deadline, so that it is told in time.
@@ -377,19 +397,31 @@ impl Dialling {
 
     /// Lets go of the number unless the dial may still ring it. In vain it is let go of by whoever
     /// wants it next.
-    async fn let_go(&self, dial: &Dial) {
+    async fn let_go(&self, intent: &IntentId, hold: Hold) {
         let released = async {
-            let found = self.intents.find_at_leader(&dial.intent).await?;
+            let found = self.intents.find_at_leader(intent).await?;
             if found.state().is_some_and(State::holds_number) {
                 return Ok(());
             }
-            self.flights
-                .release(&dial.to, &dial.intent, self.clock.now())
-                .await
+            self.flights.release(hold, self.clock.now()).await
         };
         if let Err(trouble) = released.await {
             debug!(reason = trouble.reason(), "number not let go of");
         }
+    }
+}
+
+/// What keeps dials from being counted, for programs and for people.
+const LIMITS_UNREADABLE: (&str, &str) = (
+    "limits-unreadable",
+    "the record of how often was dialled lately cannot be read, so nothing is dialled until an operator has removed it",
+);
+
+/// Nothing of the wish is wrong, and waiting would not help.
+fn never((code, text): (&str, &str)) -> Happened {
+    Happened::Forbidden {
+        reason: Reason::new(code, text),
+        passes_at: None,
     }
 }
 

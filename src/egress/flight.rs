@@ -20,6 +20,15 @@ use crate::domain::phone::E164;
 /// How long a holder may take from the number to its record: two looks at the server at most.
 const PREPARES_WITHIN: TimeDelta = TimeDelta::seconds(30);
 
+/// Says that a number was taken, by the worker that has this. Another worker of the same dial takes
+/// it over with a hold of its own.
+#[derive(Debug)]
+#[must_use = "a number that is not let go of holds others up"]
+pub(super) struct Hold {
+    key: String,
+    revision: u64,
+}
+
 /// Who dials which number.
 #[derive(Clone)]
 pub(super) struct Flights {
@@ -37,20 +46,20 @@ impl Flights {
         })
     }
 
-    /// Takes a number for a dial. False when another dial has it.
+    /// Takes a number for a dial. `None` when another dial has it.
     pub async fn take(
         &self,
         number: &E164,
         intent: &IntentId,
         now: Timestamp,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Option<Hold>, Trouble> {
         let key = self.bus.subjects().flight_key(number);
         let entry = self.bucket.get(&key).await?;
         if let Some(entry) = &entry {
             match FlightRecord::decode(&entry.value) {
                 Ok((Some(holder), since)) if holder != *intent => {
                     if self.is_held(&holder, since, now).await? {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
                 Ok(_) => {}
@@ -61,31 +70,18 @@ impl Flights {
         let value = FlightRecord::encode(Some(intent), now)
             .map_err(|error| Trouble::Own(error.to_string()))?;
         match self.bucket.write(&key, value, entry.as_ref()).await {
-            Ok(_) => Ok(true),
-            Err(BucketError::Conflict { .. }) => Ok(false),
+            Ok(revision) => Ok(Some(Hold { key, revision })),
+            Err(BucketError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Lets go of a number, if this dial has it.
-    pub async fn release(
-        &self,
-        number: &E164,
-        intent: &IntentId,
-        now: Timestamp,
-    ) -> Result<(), Trouble> {
-        let key = self.bus.subjects().flight_key(number);
-        let Some(entry) = self.bucket.get(&key).await? else {
-            return Ok(());
-        };
-        if !matches!(FlightRecord::decode(&entry.value), Ok((Some(holder), _)) if holder == *intent)
-        {
-            return Ok(());
-        }
+    /// Lets go of a number, unless somebody has taken it over since: another worker of the same
+    /// dial needs it for itself.
+    pub async fn release(&self, hold: Hold, now: Timestamp) -> Result<(), Trouble> {
         let free =
             FlightRecord::encode(None, now).map_err(|error| Trouble::Own(error.to_string()))?;
-        match self.bucket.write(&key, free, Some(&entry)).await {
-            // Who was first has taken it over.
+        match self.bucket.update(&hold.key, free, hold.revision).await {
             Ok(_) | Err(BucketError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -48,6 +48,8 @@ pub(super) struct Counted {
 pub(super) enum Stop {
     /// A guard says no.
     Refused(Refusal),
+    /// What was dialled lately cannot be read: with an empty count everything would pass.
+    Unreadable,
     /// The count cannot be written, so nothing may be dialled yet.
     Trouble(Trouble),
 }
@@ -121,7 +123,12 @@ impl Guards {
 
     async fn change(&self, change: impl Fn(&Budget) -> Option<Budget>) -> Result<(), Trouble> {
         for _ in 0..TRIES_MAX {
-            let (budget, entry) = self.read().await?;
+            let (budget, entry) = match self.read().await {
+                Ok(found) => found,
+                Err(Stop::Trouble(trouble)) => return Err(trouble),
+                // There is no count that it could be taken out of.
+                Err(Stop::Unreadable | Stop::Refused(_)) => return Ok(()),
+            };
             let Some(next) = change(&budget) else {
                 return Ok(());
             };
@@ -132,11 +139,14 @@ impl Guards {
         Err(too_often())
     }
 
-    async fn read(&self) -> Result<(Budget, Option<Entry>), Trouble> {
-        let entry = self.bucket.get(subjects::KEY_DIALS).await?;
+    async fn read(&self) -> Result<(Budget, Option<Entry>), Stop> {
+        let entry = self.bucket.get(subjects::KEY_DIALS).await;
+        let entry = entry.map_err(Trouble::from)?;
         let budget = match &entry {
-            // Without the count nothing is dialled: an empty one would let everything pass.
-            Some(entry) => BudgetRecord::decode(&entry.value).map_err(own)?,
+            Some(entry) => BudgetRecord::decode(&entry.value).map_err(|error| {
+                tracing::error!(%error, "nothing is dialled: VOICE_LIMIT cannot be read; remove what is in it as the user `provision`");
+                Stop::Unreadable
+            })?,
             None => Budget::default(),
         };
         Ok((budget, entry))

@@ -17,7 +17,6 @@ use thiserror::Error;
 
 use super::intent::Intents;
 use crate::bus::bucket::Place;
-use crate::bus::envelope::ResumeRecord;
 use crate::bus::trouble::Trouble;
 use crate::bus::{Bus, subjects};
 use crate::domain::Timestamp;
@@ -64,6 +63,8 @@ pub(super) struct HighWater {
 struct Shared {
     dir: Option<Dir>,
     state: Mutex<State>,
+    /// What the file says, as far as this process has written it.
+    written: Mutex<Option<State>>,
 }
 
 struct Dir {
@@ -129,7 +130,11 @@ impl HighWater {
         };
         let state = Mutex::new(state);
         Ok(Self {
-            shared: Arc::new(Shared { dir, state }),
+            shared: Arc::new(Shared {
+                dir,
+                state,
+                written: Mutex::default(),
+            }),
         })
     }
 
@@ -183,11 +188,6 @@ impl HighWater {
             found = Mark::look(bus, intents).await?;
         }
         let resumed = intents.resumed().await?;
-        let resumed = resumed
-            .map(|bytes| ResumeRecord::decode(&bytes))
-            .transpose()
-            .map_err(|error| Trouble::Own(error.to_string()))?
-            .map(|record| record.at);
         self.hold_against(mark, found, resumed);
         Ok(())
     }
@@ -241,22 +241,30 @@ impl HighWater {
         }
     }
 
+    /// Changes what is known and has it written. Of those that wait for the disk at the same time
+    /// the first writes for all.
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<(), Error> {
-        let mut state = self.state();
-        change(&mut state);
-        match &self.shared.dir {
-            Some(dir) => write(&dir.path, &state),
-            None => Ok(()),
+        change(&mut self.state());
+        let Some(dir) = &self.shared.dir else {
+            return Ok(());
+        };
+        let mut written = whole(&self.shared.written);
+        let state = self.state().clone();
+        if written.as_ref() != Some(&state) {
+            write(&dir.path, &state)?;
+            *written = Some(state);
         }
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is whole.
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        whole(&self.shared.state)
     }
+}
+
+fn whole<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is whole.
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mark {

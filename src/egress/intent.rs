@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bus::bucket::{Bucket, Entry, Error, Place};
-use crate::bus::envelope::IntentRecord;
+use crate::bus::envelope::{IntentRecord, ResumeRecord};
 use crate::bus::{Bus, subjects};
 use crate::domain::Timestamp;
 use crate::domain::command::Reason;
@@ -164,10 +164,22 @@ impl Intents {
         self.bucket.place().await
     }
 
-    /// When a person last let dialling go on.
-    pub async fn resumed(&self) -> Result<Option<bytes::Bytes>, Error> {
+    /// How much of the bytes that the bucket may hold are used, from 0 to 1.
+    pub async fn fullness(&self) -> Result<f64, Error> {
+        self.bucket.fullness().await
+    }
+
+    /// When a person last let dialling go on. A record that cannot be read counts as none: nobody
+    /// has said so then, and whoever says it again replaces it.
+    pub async fn resumed(&self) -> Result<Option<Timestamp>, Error> {
         let entry = self.bucket.get_from_leader(subjects::KEY_RESUMED).await?;
-        Ok(entry.map(|entry| entry.value))
+        Ok(entry.and_then(|entry| match ResumeRecord::decode(&entry.value) {
+            Ok(record) => Some(record.at),
+            Err(error) => {
+                tracing::error!(%error, "when dialling was last let go on cannot be read; after a loss of records, `voicebus call resume` writes it anew");
+                None
+            }
+        }))
     }
 
     /// Writes down that a person lets dialling go on.

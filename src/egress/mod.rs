@@ -25,6 +25,7 @@ mod last_look;
 mod outcome;
 mod recent_dials;
 mod reconcile;
+mod room;
 mod sending;
 mod service;
 mod sessions;
@@ -53,6 +54,7 @@ use worker::Lane;
 
 pub use health::{Health, VoiceServerState};
 pub use high_water::Error as HighWaterError;
+pub use room::Room;
 pub use voice_server::{Error as VoiceServerError, VoiceServer};
 
 /// Commands worked on at once. A dial waits for the server's answer, some seconds at most; the
@@ -113,11 +115,14 @@ impl Egress {
         // Before the first dial can leave.
         let checked = high_water.check(&bus, &intents).await;
         checked.map_err(|trouble| Error::Check(trouble.reason().to_owned()))?;
+        let room = Room::default();
+        room.look(&intents).await?;
         let clock = clock::Clock::start();
         let dialling = dialling::Dialling {
             flights: flight::Flights::open(&bus, &intents).await?,
             guards: guards::Guards::open(&bus, rules.clone()).await?,
             gate: gate::Gate::new(health.clone(), high_water.clone(), clock.clone(), WORKERS),
+            room,
             clock,
             reconciler: reconcile::Reconciler {
                 server: server.clone(),
@@ -159,6 +164,12 @@ impl Egress {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// How much of the room for records of dials is used.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.worker.dialling.room.clone()
     }
 
     /// How many commands are being carried out.
@@ -226,8 +237,8 @@ impl Egress {
             self.worker.dialling.clone(),
             tasks.stop_token(),
         );
-        tasks.critical("egress high-water watch", async move {
-            watch_high_water(&bus, &dialling, &stop).await;
+        tasks.critical("egress records watch", async move {
+            watch_records(&bus, &dialling, &stop).await;
             Ok(())
         });
         service::start(&self, tasks).await
@@ -235,7 +246,8 @@ impl Egress {
 }
 
 /// Holds the records against the mark for as long as egress runs: NATS may be restored under it.
-async fn watch_high_water(bus: &Bus, dialling: &dialling::Dialling, stop: &CancellationToken) {
+/// And looks whether there is room for more of them.
+async fn watch_records(bus: &Bus, dialling: &dialling::Dialling, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -243,6 +255,9 @@ async fn watch_high_water(bus: &Bus, dialling: &dialling::Dialling, stop: &Cance
         }
         if let Err(trouble) = dialling.high_water.check(bus, &dialling.intents).await {
             debug!(reason = trouble.reason(), "records of dials not checked");
+        }
+        if let Err(error) = dialling.room.look(&dialling.intents).await {
+            debug!(%error, "room for records of dials not looked at");
         }
     }
 }

@@ -9,7 +9,6 @@ use super::intent::Found;
 use super::last_look::LastLook;
 use super::outcome::of_dial;
 use super::voice_server::Error as ServerError;
-use crate::bus::envelope::ResumeRecord;
 use crate::bus::trouble::Trouble;
 use crate::crash_point;
 use crate::domain::command::{Dial, Reason};
@@ -70,11 +69,7 @@ impl Dialling {
         let high_water = self.high_water.clone();
         if revision <= floor {
             let resumed = self.intents.resumed().await;
-            let resumed = resumed
-                .ok()
-                .flatten()
-                .and_then(|bytes| ResumeRecord::decode(&bytes).ok());
-            high_water.fell_back(resumed.map(|record| record.at));
+            high_water.fell_back(resumed.ok().flatten());
             return Err(Reason::new("safe-mode", "records of dials were lost"));
         }
         let raised = tokio::task::spawn_blocking(move || high_water.raise(revision, sequence));

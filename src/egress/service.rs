@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::dialling::Dialling;
+use super::room::RECORDS_FULL;
+use super::sessions::Links;
 use super::{Egress, Health, VoiceServer, history};
-use crate::bus::command::Error as CommandError;
+use crate::bus::command::{Error as CommandError, Named};
 use crate::bus::envelope::{DialRequest, HangupRequest, SayRequest};
 use crate::bus::service::{
     Answer, ByCall, ById, EgressStatus, FillQuery, IntentAnswer, PresenceAnswer, Service,
@@ -25,6 +27,8 @@ const CONCURRENCY: usize = 64;
 const CONCURRENCY_OF_READS: usize = 4;
 /// Dials in one answer at most: some 500 bytes each, well below what one message may hold.
 const UNRESOLVED_MAX: usize = 200;
+/// Links in one answer at most: some 150 bytes each.
+const LINKS_MAX: usize = 1_000;
 /// How long a request waits for the outcome when it does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(20);
 
@@ -114,13 +118,19 @@ pub(super) async fn start(egress: &Egress, tasks: &mut Supervisor) -> anyhow::Re
             async move {
                 let state = known.state();
                 let dialling = &worker.dialling;
-                let closed = dialling.gate.closed();
+                let closed = dialling.gate.closed().map(|reason| reason.code);
+                let full = || {
+                    dialling
+                        .room
+                        .is_used_up()
+                        .then(|| RECORDS_FULL.0.to_owned())
+                };
                 let unresolved = dialling.intents.unresolved(UNRESOLVED_MAX).await;
                 json(&EgressStatus {
                     voice_server: state.as_str().to_owned(),
                     voice_server_version: state.version().map(str::to_owned),
                     in_flight: worker.in_flight.load(Ordering::Relaxed),
-                    dialling: closed.map_or_else(|| "open".to_owned(), |reason| reason.code),
+                    dialling: closed.or_else(full).unwrap_or_else(|| "open".to_owned()),
                     safe_mode: dialling.high_water.safe_mode(),
                     high_water_mark: dialling.high_water.is_kept(),
                     tap: known.tap_since().is_some(),
@@ -133,6 +143,7 @@ pub(super) async fn start(egress: &Egress, tasks: &mut Supervisor) -> anyhow::Re
     });
 
     offer_records(&service, &egress.worker.dialling, tasks).await?;
+    offer_links(&service, &egress.worker.links, tasks).await?;
     offer_reads(&service, bus, health, server, tasks).await
 }
 
@@ -178,6 +189,27 @@ async fn offer_records(
                     .collect();
                 json(&UnresolvedAnswer { intents })
             }
+        })
+        .await;
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Which numbers are linked to which sessions.
+async fn offer_links(
+    service: &Service,
+    links: &Links,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let endpoint = endpoint(service, "links", subjects::SERVICE_EGRESS_LINKS)
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let (links, stop) = (links.clone(), tasks.stop_token());
+    tasks.critical("egress service links", async move {
+        answer(endpoint, CONCURRENCY_OF_READS, &stop, |_request| {
+            let links = links.clone();
+            async move { json(&links.all(LINKS_MAX).await.map_err(away)?) }
         })
         .await;
         Ok(())
@@ -259,13 +291,17 @@ struct Doors {
 impl Doors {
     async fn dial(&self, request: &Bytes) -> Answer {
         let request = DialRequest::decode(request).map_err(bad_request)?;
+        let named = match &request.intent {
+            Some(_) => Named::ByCaller,
+            None => Named::Now,
+        };
         let intent = intent(request.intent.as_deref())?;
         request
             .to_dial(intent.clone(), &self.agent, chrono::Utc::now())
             .map_err(bad_request)?;
         let outcome = self
             .bus
-            .dial(&intent, &request, wait(request.wait_ms))
+            .dial(&intent, named, &request, wait(request.wait_ms))
             .await
             .map_err(not_stored)?;
         json(&outcome)

@@ -8,6 +8,7 @@ use super::worker::Worker;
 use crate::bus::bucket::{Bucket, Error as BucketError};
 use crate::bus::consume::Delivery;
 use crate::bus::envelope::{LinkRecord, LinkRequest};
+use crate::bus::service::LinksAnswer;
 use crate::bus::trouble::Trouble;
 use crate::bus::{Bus, subjects};
 use crate::domain::command::{Reason, Report, Status, Verb};
@@ -33,6 +34,30 @@ impl Links {
             bus: bus.clone(),
             bucket: bus.bucket(subjects::BUCKET_LINK).await?,
         })
+    }
+
+    /// All links, at most `limit` of them, and whether there are more. One that cannot be read is
+    /// left out.
+    pub async fn all(&self, limit: usize) -> Result<LinksAnswer, BucketError> {
+        let mut answer = LinksAnswer::default();
+        for key in self.bucket.keys(">").await? {
+            let Some(entry) = self.bucket.get(&key).await? else {
+                continue;
+            };
+            let record = LinkRecord::decode(&entry.value).ok();
+            // Without a session it says that the link was taken away.
+            let Some(record) = record.filter(|record| record.session.is_some()) else {
+                continue;
+            };
+            if answer.links.len() >= limit {
+                answer.more = true;
+                break;
+            }
+            answer.links.push(record);
+        }
+        let order = |record: &LinkRecord| (record.session.clone(), record.number.clone());
+        answer.links.sort_by_key(order);
+        Ok(answer)
     }
 
     /// Links a number, or takes its link away; says what it was linked to before.

@@ -23,7 +23,6 @@ pub(super) struct Teller {
 impl Teller {
     /// Tells how a dial stands.
     pub async fn dial(&self, dial: &Dial, state: &State) -> Result<(), Trouble> {
-        let status = state.status();
         match state {
             State::Confirmed { call } => {
                 info!(intent.id = %dial.intent, call.id = %call, "call placed");
@@ -32,27 +31,38 @@ impl Teller {
                     session: dial.session.clone(),
                     to: dial.to.clone(),
                 };
-                self.input(call, &format!("{} dialled", dial.intent), dialled)
-                    .await?;
-                // Told after the call is known by its session.
-                if let Some(context) = &dial.context {
-                    // Nobody has picked up yet, so there is no conversation to tell.
-                    let context = InputKind::Context(Context {
-                        json: context.clone(),
-                        live: false,
-                    });
-                    self.input(call, &format!("{} context", dial.intent), context)
+                let context = dial.context.as_ref();
+                let told_of_call = async {
+                    self.input(call, &format!("{} dialled", dial.intent), dialled)
                         .await?;
-                }
+                    // Told after the call is known by its session.
+                    if let Some(context) = context {
+                        // Nobody has picked up yet, so there is no conversation to tell.
+                        let context = InputKind::Context(Context {
+                            json: context.clone(),
+                            live: false,
+                        });
+                        self.input(call, &format!("{} context", dial.intent), context)
+                            .await?;
+                    }
+                    Ok(())
+                };
+                let report = self.report(Self::report_of(dial, state));
+                tokio::try_join!(told_of_call, report)?;
+                return Ok(());
             }
             State::Unknown { reason, .. } => {
                 warn!(intent.id = %dial.intent, code = reason.code, "it is not known whether the phone rang");
             }
             _ => {
                 let code = state.reason().map(|reason| reason.code.as_str());
-                info!(intent.id = %dial.intent, status = status.as_str(), code, "dial");
+                info!(intent.id = %dial.intent, status = state.status().as_str(), code, "dial");
             }
         }
+        self.report(Self::report_of(dial, state)).await
+    }
+
+    fn report_of(dial: &Dial, state: &State) -> Report {
         let reason = match state {
             State::Expired => Some(Reason::new(
                 "deadline",
@@ -65,16 +75,15 @@ impl Teller {
             State::Waiting { .. } => None,
             state => state.reason().cloned(),
         };
-        self.report(Report {
+        Report {
             intent: dial.intent.clone(),
             verb: Verb::Dial,
             session: dial.session.clone(),
             to: Some(dial.to.clone()),
             call: state.call().cloned(),
-            status,
+            status: state.status(),
             reason,
-        })
-        .await
+        }
     }
 
     /// Tells what became of a command, in the command's own log.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::conversation::{About, Conversation};
 use super::dialling::{Arrival, Dialling, Left};
@@ -17,7 +17,7 @@ use crate::bus::envelope::{
     ContextRequest, DialRequest, HangupRequest, ResolveRequest, ResumeRecord, SayRequest,
 };
 use crate::bus::subjects;
-use crate::bus::trouble::{Trouble, guarded, pause_after};
+use crate::bus::trouble::Trouble;
 use crate::domain::command::{Reason, Report, Verb};
 use crate::domain::ids::{AgentId, CallId, Error as IdError, IntentId, SessionKey};
 use crate::error_chain::Chain;
@@ -53,55 +53,44 @@ pub(super) struct Worker {
 }
 
 impl Handler for Worker {
-    async fn handle(&mut self, delivery: Delivery) -> Disposition {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let disposition = self.settled(&delivery).await;
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        disposition
+    const RETRY_PAUSE: Duration = RETRY_PAUSE;
+
+    async fn take(&mut self, delivery: &Delivery) -> Result<Disposition, Trouble> {
+        let _counted = InFlight::one(&self.in_flight);
+        match self.taken(delivery).await? {
+            Left::Done => Ok(Disposition::Ack),
+            Left::Again(after) => Ok(Disposition::Retry { after }),
+            Left::Conflict => {
+                let reason = "another dial has this intent; the first is left as it is";
+                self.bury(delivery, "conflict", reason).await?;
+                Ok(Disposition::Ack)
+            }
+        }
+    }
+
+    async fn give_up(&mut self, delivery: &Delivery, reason: &str) -> Result<(), Trouble> {
+        Self::give_up(self, delivery, "exhausted", reason).await
+    }
+}
+
+/// A command that is being carried out, for as long as the value lives.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn one(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Worker {
-    async fn settled(&self, delivery: &Delivery) -> Disposition {
-        let mut tries = 0;
-        loop {
-            let trouble = match guarded(self.take(delivery)).await {
-                Ok(Left::Done) => return Disposition::Ack,
-                Ok(Left::Again(after)) => return Disposition::Retry { after },
-                Ok(Left::Conflict) => {
-                    let reason = "another dial has this intent; the first is left as it is";
-                    match self.bury(delivery, "conflict", reason).await {
-                        Ok(()) => return Disposition::Ack,
-                        Err(trouble) => trouble,
-                    }
-                }
-                Err(trouble) => trouble,
-            };
-            warn!(
-                stream_sequence = delivery.stream_sequence,
-                attempt = delivery.attempt,
-                tries,
-                reason = trouble.reason(),
-                "command not done yet"
-            );
-            let again = Disposition::Retry { after: RETRY_PAUSE };
-            let Trouble::Own(reason) = trouble else {
-                return again;
-            };
-            tries += 1;
-            if let Some(pause) = pause_after(tries) {
-                tokio::time::sleep(pause).await;
-                continue;
-            }
-            let text = format!("tried {tries} times: {reason}");
-            return match self.give_up(delivery, "exhausted", &text).await {
-                Ok(()) => Disposition::Ack,
-                Err(_) => again,
-            };
-        }
-    }
-
-    async fn take(&self, delivery: &Delivery) -> Result<Left, Trouble> {
+    async fn taken(&self, delivery: &Delivery) -> Result<Left, Trouble> {
         if self.lane == Lane::Dials && subjects::is_control(&delivery.subject) {
             // The other consumer has it.
             return Ok(Left::Done);

@@ -1,7 +1,9 @@
 //! Who may come in by which door: bearer tokens or signatures for our own senders, a token in the path
 //! for those that can do neither, the vendors' signatures; and how often.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -9,7 +11,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::Deserialize;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Ingress;
 use super::body::ContentType;
@@ -75,6 +77,9 @@ pub struct Twilio {
     /// Our account; with `None` the secret alone says whose callbacks they are.
     pub account: Option<String>,
 }
+
+/// How often the log is told of a clock that is wrong.
+const SKEW_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// All that sign with a key of ours have one share: there is one call server.
 const SIGNED: Sender = Sender(0);
@@ -166,6 +171,22 @@ impl Ingress {
         Ok((request, SIGNED))
     }
 
+    /// All signed webhooks are refused while a clock is wrong, which is worth a loud word, but not
+    /// one for each.
+    fn tell_of_skew(&self, scheme: &'static str, seconds: i64) {
+        self.counters.stale.fetch_add(1, Ordering::Relaxed);
+        let told = self.skew_told.lock();
+        let mut told = told.unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= SKEW_TOLD_EVERY) {
+            *told = Some(Instant::now());
+            error!(
+                scheme,
+                seconds,
+                "a request with a good signature is refused because it was signed at another time: set the clock of this machine, or of the sender"
+            );
+        }
+    }
+
     /// Tells the log why, and the sender no more than that.
     pub(super) fn refuse(
         &self,
@@ -173,9 +194,7 @@ impl Ingress {
         headers: &HeaderMap,
         refusal: Refusal,
     ) -> Error {
-        self.counters
-            .unverified
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.counters.unverified.fetch_add(1, Ordering::Relaxed);
         // Whoever cannot sign can still write an id; only one that is well formed is worth a line.
         let id = headers.get(super::verify::standard_webhooks::ID);
         let id = id.and_then(|id| id.to_str().ok()).filter(|id| {
@@ -184,7 +203,10 @@ impl Ingress {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
         });
-        warn!(scheme, id, %refusal, "signature refused");
+        match refusal {
+            Refusal::Stale(away) => self.tell_of_skew(scheme, away),
+            _ => warn!(scheme, id, %refusal, "signature refused"),
+        }
         if refusal.is_malformed() {
             return Error::new(
                 StatusCode::BAD_REQUEST,

@@ -18,8 +18,9 @@ mod routes;
 mod status;
 mod webhooks;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use body::Bodies;
 use chrono_tz::Tz;
@@ -61,6 +62,9 @@ pub struct Counters {
     pub parked: AtomicU64,
     /// Requests whose signature was not believed. Many at once mean a key or a clock that is wrong.
     pub unverified: AtomicU64,
+    /// Of these, requests that were signed with a key of ours at another time than now: a clock is
+    /// wrong, ours or the sender's, or somebody repeats what was sent before.
+    pub stale: AtomicU64,
     /// Requests that were refused for what they say.
     pub refused: AtomicU64,
     /// Events that could not be stored; their senders were told to come again.
@@ -91,6 +95,7 @@ pub struct Ingress {
     committer: Committer,
     bodies: Bodies,
     counters: Arc<Counters>,
+    skew_told: Arc<Mutex<Option<Instant>>>,
     started_at: Timestamp,
 }
 
@@ -112,6 +117,7 @@ impl Ingress {
             committer,
             bodies: Bodies::default(),
             counters,
+            skew_told: Arc::default(),
             started_at: chrono::Utc::now(),
         };
         (ingress, running)

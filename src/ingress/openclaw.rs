@@ -5,6 +5,7 @@ mod call;
 mod conversation;
 mod deadline;
 mod end;
+mod links;
 mod wait;
 
 use axum::Json;
@@ -30,6 +31,7 @@ use crate::http::Error;
 pub(super) use call::{outcome, place_call};
 pub(super) use conversation::{inject_context, say};
 pub(super) use end::end_call;
+pub(super) use links::{link, links, unlink};
 
 /// `GET /openclaw/sessions`: the sessions that have a call which is not over.
 pub(super) async fn sessions(State(ingress): State<Ingress>) -> Result<Json<Value>, Error> {
@@ -202,7 +204,9 @@ fn not_done(status: Status, command: &CommandSnapshot, passes_at: Option<Timesta
                 Some("bad-request" | "bad-command") => StatusCode::UNPROCESSABLE_ENTITY,
                 Some("no-such-call") => StatusCode::NOT_FOUND,
                 Some("unsupported") => StatusCode::NOT_IMPLEMENTED,
-                Some("not-configured") => StatusCode::SERVICE_UNAVAILABLE,
+                Some("not-configured" | "records-full" | "limits-unreadable") => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 Some("carrier-busy" | "server-busy") => StatusCode::TOO_MANY_REQUESTS,
                 _ => StatusCode::BAD_GATEWAY,
             };

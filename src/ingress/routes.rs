@@ -24,6 +24,7 @@ const MEASURED: &[&str] = &[
     "/openclaw/call/{id}",
     "/openclaw/context",
     "/openclaw/say",
+    "/openclaw/links",
     "/openclaw/sessions",
     "/openclaw/session/{session}",
 ];
@@ -54,6 +55,12 @@ pub fn routes(ingress: Ingress) -> Router {
         )
         .route("/openclaw/context", post(openclaw::inject_context))
         .route("/openclaw/say", post(openclaw::say))
+        .route(
+            "/openclaw/links",
+            get(openclaw::links)
+                .put(openclaw::link)
+                .delete(openclaw::unlink),
+        )
         .route_layer(only_by(doors.commands));
     let reading = Router::new()
         .route("/openclaw/sessions", get(openclaw::sessions))

@@ -1,6 +1,8 @@
 //! What becomes of an input that cannot be used: a dead letter, then one `error.occurred` in the
 //! log of its call that names the letter, then the input is done.
 //!
+//! When VOICE_DLQ takes nothing, the input is put off instead, so that other calls go on.
+//!
 //! Whoever is stopped in between does it again and finds the letter, and the event, there already:
 //! the letter has a name of its own, and the event leaves a mark in the log. The mark is not that
 //! of the input. An input that is given another chance (`voicebus dlq redrive`) is thereby new to
@@ -50,7 +52,8 @@ pub(super) struct Burial {
 }
 
 impl Burial {
-    /// Parks an input and tells its call. Returns the log after that, if there is one.
+    /// Parks an input and tells its call, or puts it off. Returns the log after that, if there is
+    /// one.
     pub async fn bury(
         &self,
         delivery: &Delivery,
@@ -60,7 +63,9 @@ impl Burial {
         let position = position(delivery);
         let read = read(delivery, position).ok();
         let call = subjects::call_of_input(&delivery.subject);
-        let letter = self.park(delivery, rejection).await?;
+        let Some(letter) = self.park(delivery, rejection).await? else {
+            return Ok(None);
+        };
         let Some(call) = call else {
             self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
@@ -70,8 +75,8 @@ impl Burial {
         let id = match &decoded {
             Some(input) => mark_of(delivery.redriven_from(), input),
             None => {
-                let poison = format!("poison {} {}", position.epoch, position.sequence);
-                mark(delivery.redriven_from(), &poison)
+                let poison = delivery.letter_name(subjects::STREAM_IN);
+                mark(delivery.redriven_from(), &format!("poison {poison}"))
             }
         };
         let input = Input {
@@ -96,8 +101,13 @@ impl Burial {
         .await
     }
 
-    /// Parks an input without a word to its log, and returns the number of the letter.
-    async fn park(&self, delivery: &Delivery, rejection: &Rejection) -> Result<u64, Trouble> {
+    /// Parks an input without a word to its log, and returns the number of the letter; `None` when
+    /// there was no room for one and the input will come again.
+    async fn park(
+        &self,
+        delivery: &Delivery,
+        rejection: &Rejection,
+    ) -> Result<Option<u64>, Trouble> {
         let read = read(delivery, position(delivery)).ok();
         let (named, traceparent) = read.unzip();
         let call = subjects::call_of_input(&delivery.subject)
@@ -110,10 +120,26 @@ impl Burial {
             call: call.as_ref().map(|call| call.as_str()),
             traceparent: traceparent.as_deref(),
         };
-        let letter = self
+        let parked = self
             .bus
             .park_delivery(subjects::STREAM_IN, delivery, verdict)
-            .await?;
+            .await;
+        let letter = match parked {
+            Ok(letter) => letter,
+            Err(error) if error.is_of_this_message() => return Err(error.into()),
+            Err(error) => {
+                let pause = self.bus.put_off(delivery).await?;
+                self.counters.put_off.fetch_add(1, Ordering::Relaxed);
+                error!(
+                    %error,
+                    stream_sequence = delivery.stream_sequence,
+                    code = rejection.code,
+                    ?pause,
+                    "the dead letters take nothing; input is put off: make room in VOICE_DLQ"
+                );
+                return Ok(None);
+            }
+        };
         warn!(
             stream_sequence = delivery.stream_sequence,
             code = rejection.code,
@@ -121,7 +147,7 @@ impl Burial {
             letter = letter.sequence,
             "input is in the dead letters"
         );
-        Ok(letter.sequence)
+        Ok(Some(letter.sequence))
     }
 
     async fn tell(
@@ -199,8 +225,9 @@ impl Burial {
             code: "unreadable-log",
             text: crate::error_chain::Chain(error).to_string(),
         };
-        self.park(delivery, &rejection).await?;
-        self.lost_log(error);
+        if self.park(delivery, &rejection).await?.is_some() {
+            self.lost_log(error);
+        }
         Ok(())
     }
 

@@ -44,6 +44,8 @@ pub struct Counters {
     pub waiting: AtomicU64,
     /// Inputs put into the dead letters.
     pub dead_letters: AtomicU64,
+    /// Inputs that come again later because the dead letters took nothing.
+    pub put_off: AtomicU64,
     /// Commits that had to be looked at again.
     pub conflicts: AtomicU64,
 }

@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::bus::envelope::{CommandSnapshot, EventEnvelope, command};
-use crate::bus::feed::{self, Feed, Start, Step};
+use crate::bus::feed::{Feed, Start, Step};
 use crate::bus::service::{
-    CALLS_DEFAULT, CALLS_MAX, CallView, CallerAnswer, CallsAnswer, CallsQuery, SessionView,
+    CALLS_DEFAULT, CALLS_MAX, CALLS_PER_ANSWER_MAX, CallView, CallerAnswer, CallsAnswer,
+    CallsQuery, SessionView,
 };
 use crate::bus::{Bus, subjects};
+use crate::domain::command::{Status, Verb};
 use crate::domain::phone::E164;
 
 use super::history;
@@ -25,8 +27,6 @@ use super::history;
 const ENDED_CALLS_MAX: usize = 10_000;
 /// Commands kept.
 const COMMANDS_MAX: usize = 10_000;
-/// Calls in one answer at most: some 600 bytes each, well below what one message may hold.
-const CALLS_PER_ANSWER_MAX: usize = 1_000;
 /// Longest context that is kept of one call, in bytes of JSON: what one command may give.
 const CONTEXT_LENGTH_MAX: usize = command::CONTEXT_LENGTH_MAX;
 /// Bytes of contexts in one answer at most, so that it stays below what one message may hold.
@@ -147,15 +147,36 @@ impl View {
             .calls
             .into_iter()
             .partition(|call| call.call.state == "ended");
-        (!active.is_empty() || !ended.is_empty()).then(|| {
+        let waiting = self.waiting(key);
+        let is_known = !active.is_empty() || !ended.is_empty() || !waiting.is_empty();
+        is_known.then(|| {
             let mut view = SessionView {
                 session: key.to_owned(),
                 active,
                 ended,
+                waiting,
             };
             self.add_contexts(std::slice::from_mut(&mut view));
             view
         })
+    }
+
+    /// The dials of a session that have no outcome yet.
+    fn waiting(&self, session: &str) -> Vec<String> {
+        let state = self.state();
+        let is_waiting = |command: &CommandSnapshot| {
+            command.session == session
+                && command.verb == Verb::Dial.as_str()
+                && command.status == Status::Accepted.as_str()
+        };
+        let mut waiting: Vec<String> = state
+            .commands
+            .values()
+            .filter(|(_, command)| is_waiting(command))
+            .map(|(_, command)| command.id.clone())
+            .collect();
+        waiting.sort();
+        waiting
     }
 
     /// The sessions that have a call which is not over.
@@ -172,6 +193,7 @@ impl View {
                 session: key.clone(),
                 active: vec![],
                 ended: vec![],
+                waiting: vec![],
             };
             sessions
                 .entry(key.clone())
@@ -217,17 +239,20 @@ impl View {
         }
     }
 
-    async fn follow_once(&self, bus: &Bus) -> Result<(), feed::Error> {
+    async fn follow_once(&self, bus: &Bus) -> Result<(), String> {
         let all = subjects::EVENTS_ALL.to_owned();
-        let mut feed = Feed::open(bus.connection(), "view", all, Start::LastOfEach).await?;
-        let mut ahead = feed.stored();
+        let feed = Feed::open(bus.connection(), "view", all, Start::LastOfEach).await;
+        let mut feed = feed.map_err(|error| error.to_string())?;
+        let mut ahead = Some(feed.stored());
         loop {
-            if ahead == 0 {
+            if ahead == Some(0) {
+                ahead = None;
+                self.read_contexts(bus).await?;
                 self.caught_up();
             }
             match feed.next().await {
                 Step::Event(stored) => {
-                    ahead = ahead.saturating_sub(1);
+                    ahead = ahead.map(|ahead| ahead.saturating_sub(1));
                     match serde_json::from_slice::<EventEnvelope>(&stored.payload) {
                         Ok(event) => self.state().take(event),
                         Err(error) => warn!(%error, "event cannot be read; left out of the view"),
@@ -239,6 +264,22 @@ impl View {
                 Step::Resumed { whole: false } => return Ok(()),
             }
         }
+    }
+
+    /// What was taken in so far is the last of each kind of event. A call that is given something
+    /// to know more than once has more events of that kind, and all of them count.
+    async fn read_contexts(&self, bus: &Bus) -> Result<(), String> {
+        let calls: Vec<String> = self.state().contexts.keys().cloned().collect();
+        for call in calls {
+            let events = bus.contexts_of(&call).await;
+            let events = events.map_err(|error| error.to_string())?;
+            let mut state = self.state();
+            state.contexts.remove(&call);
+            for event in events {
+                state.take_context(call.clone(), event.get());
+            }
+        }
+        Ok(())
     }
 
     fn caught_up(&self) {
@@ -268,7 +309,9 @@ impl State {
             };
             let id = view.call.id.clone();
             self.take_call(view);
-            if let Some(context) = event.data.context {
+            if let Some(context) = event.data.context
+                && self.active.contains(&id)
+            {
                 self.take_context(id, context.get());
             }
         } else if let Some(command) = event.data.command {
@@ -305,9 +348,6 @@ impl State {
         let Ok(new) = serde_json::from_str::<Map<String, Value>>(context) else {
             return;
         };
-        if !self.active.contains(&id) {
-            return;
-        }
         let mut merged = self.contexts.remove(&id).unwrap_or_default();
         merged.extend(new);
         let length = serde_json::to_vec(&merged).map_or(usize::MAX, |bytes| bytes.len());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use lru::LruCache;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::Counters;
 use super::asker::Asker;
@@ -17,7 +17,7 @@ use super::reading::read;
 use super::spoken::Kept;
 use crate::bus::consume::{Delivery, Disposition, Handler};
 use crate::bus::log::{Error as LogError, Loaded};
-use crate::bus::trouble::{Trouble, guarded, pause_after};
+use crate::bus::trouble::Trouble;
 use crate::bus::{Bus, bucket, publish, subjects};
 use crate::crash_point;
 use crate::domain::call::{Call, Log, RECENT_INPUTS_MAX};
@@ -61,37 +61,18 @@ pub(super) struct Worker {
 }
 
 impl Handler for Worker {
-    async fn handle(&mut self, delivery: Delivery) -> Disposition {
-        let mut tries = 0;
-        loop {
-            let Err(trouble) = guarded(self.take(&delivery)).await else {
-                return Disposition::Ack;
-            };
-            warn!(
-                stream_sequence = delivery.stream_sequence,
-                attempt = delivery.attempt,
-                tries,
-                reason = trouble.reason(),
-                "input not done yet"
-            );
-            let again = Disposition::Retry { after: RETRY_PAUSE };
-            let Trouble::Own(reason) = trouble else {
-                return again;
-            };
-            tries += 1;
-            if let Some(pause) = pause_after(tries) {
-                tokio::time::sleep(pause).await;
-                continue;
-            }
-            let exhausted = Rejection {
-                code: "exhausted",
-                text: format!("tried {tries} times: {reason}"),
-            };
-            return match self.bury(&delivery, &exhausted).await {
-                Ok(()) => Disposition::Ack,
-                Err(_) => again,
-            };
-        }
+    const RETRY_PAUSE: Duration = RETRY_PAUSE;
+
+    async fn take(&mut self, delivery: &Delivery) -> Result<Disposition, Trouble> {
+        self.taken(delivery).await.map(|()| Disposition::Ack)
+    }
+
+    async fn give_up(&mut self, delivery: &Delivery, reason: &str) -> Result<(), Trouble> {
+        let exhausted = Rejection {
+            code: "exhausted",
+            text: reason.to_owned(),
+        };
+        self.bury(delivery, &exhausted).await
     }
 }
 
@@ -120,7 +101,7 @@ impl Worker {
         }
     }
 
-    async fn take(&mut self, delivery: &Delivery) -> Result<(), Trouble> {
+    async fn taken(&mut self, delivery: &Delivery) -> Result<(), Trouble> {
         let position = burial::position(delivery);
         let (input, traceparent) = match read(delivery, position) {
             Ok(decoded) => decoded,

@@ -97,6 +97,10 @@ pub struct Args {
           default_missing_value = "true", env = "VOICEBUS_SIMULATE_ANSWER_CALLS")]
     pub answer_calls: bool,
 
+    /// Stand in for a server with a tap: repeats of a dial are refused, and conversations can be spoken into
+    #[arg(long, env = "VOICEBUS_SIMULATE_TAP", value_parser = clap::builder::FalseyValueParser::new())]
+    pub tap: bool,
+
     /// Try every event once with 5 s of patience and then forget it, as the real emitter does
     #[arg(long, conflicts_with = "retries", env = "VOICEBUS_SIMULATE_NO_RETRY", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_retry: bool,

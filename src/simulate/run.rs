@@ -15,7 +15,7 @@ use super::emitter::{self, Counts, Emitter};
 use super::generator::{Generator, Options};
 use super::record::Recorder;
 use super::sender;
-use super::stand_in::{StandIn, StandInConfig};
+use super::stand_in::{Setup, StandIn, StandInConfig};
 
 /// What became of the generated calls. Events of calls that were placed with `POST /call` are not in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -102,6 +102,10 @@ pub async fn run_with(
         emitter: Some(Emitter::new(config.clone())?),
         record: record.clone(),
         answer_calls: args.answer_calls,
+        setup: Setup {
+            tap: args.tap,
+            ..Setup::default()
+        },
         transcripts: args.transcripts,
         pace: pace(args.rate),
         ..StandInConfig::default()

@@ -37,7 +37,10 @@ async fn a_quick_run_measures_every_section_and_loses_nothing() {
         .iter()
         .map(|section| section["section"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["ingress", "router", "path", "verify", "memory"]);
+    assert_eq!(
+        names,
+        ["ingress", "router", "path", "commands", "verify", "memory"]
+    );
     for section in sections {
         let rows = section["rows"].as_array().unwrap();
         // Without /proc there is no memory to read.

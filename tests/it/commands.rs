@@ -203,6 +203,55 @@ async fn a_call_is_taken_back_by_its_intent() {
     up.stop().await;
 }
 
+/// Who is done with a session wants no call of it any more, also none that is still to come.
+#[tokio::test]
+async fn a_session_that_is_ended_takes_back_the_calls_that_wait() {
+    let voice_server = free_address();
+    let up = Up::start(Options {
+        voice_server,
+        ..Options::default()
+    })
+    .await;
+    let feed = up.observer.feed().await;
+    let mut intents = Vec::new();
+    for (number, session) in [
+        ("+12015550123", "s"),
+        ("+12015550124", "s"),
+        ("+12015550125", "t"),
+    ] {
+        let mut wish = body(number);
+        wish["openclaw_session_id"] = session.into();
+        let wish = wish.to_string();
+        let path = "/openclaw/call?wait=0";
+        let answer = up.http.send("POST", path, &[JSON], wish.as_bytes()).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let intent = answer.json()["intent_id"].as_str().unwrap().to_owned();
+        feed.hears(&intent, "command.accepted").await;
+        intents.push(intent);
+    }
+    let ended = reached("the view to have both", async || {
+        let view = up.connect("agent").await;
+        let ask = json!({ "id": "agent:main:s" }).to_string();
+        let answer = view.request("voice.svc.sessions.get", ask.into()).await;
+        let view: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap_or_default();
+        match view["waiting"].as_array().map(Vec::len) {
+            Some(2) => Ok(up.http.send("DELETE", "/openclaw/call/s", &[], b"").await),
+            _ => Err(view.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(ended.status, 202, "{}", ended.text());
+    for intent in &intents[..2] {
+        feed.hears(intent, "command.cancelled").await;
+    }
+    let server = stand_in(voice_server, &up.http, Race::Seeded).await;
+    feed.hears(&intents[2], "command.confirmed").await;
+    let dialled = server.calls().into_iter().map(|call| call.intent_id);
+    assert_eq!(dialled.collect::<Vec<_>>(), [Some(intents[2].clone())]);
+    server.stop().await;
+    up.stop().await;
+}
+
 #[tokio::test]
 async fn a_key_stays_the_same_wish_when_the_token_is_replaced() {
     let voice_server = free_address();

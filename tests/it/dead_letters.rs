@@ -1,6 +1,7 @@
 //! What cannot be used, on a real nats-server with the permissions of production.
 
 mod commands;
+mod full;
 mod garbage;
 mod given_up;
 mod redrive;
@@ -25,9 +26,6 @@ use voicebus::router::Router;
 use voicebus::supervise::Supervisor;
 
 use crate::harness::{self, eventually, voicebus};
-
-/// How long other calls may wait for one that is in trouble.
-const STALL_MAX: Duration = Duration::from_secs(2);
 
 /// A provisioned server with all its users.
 struct Stage {

@@ -199,3 +199,106 @@ async fn a_call_is_given_something_to_know_and_no_other_call_learns_of_it() {
     assert_eq!(injected.count(), 3);
     up.stop().await;
 }
+
+/// The view is built from the last event of each kind; what a call was given before that counts, too.
+#[tokio::test]
+async fn what_a_call_was_given_to_know_is_whole_after_a_restart() {
+    let up = Up::start(Options::default()).await;
+    let feed = up.observer.feed().await;
+    comes_in(&up.http, &feed, "call-1", "+12015550142").await;
+    for (number, context) in [
+        json!({ "order": 4711, "paid": false }),
+        json!({ "paid": true }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = json!({
+            "call_id": "call-1", "openclaw_session_id": "voice:12015550142", "context": context,
+        });
+        let given = up.http.post("/openclaw/context", &body).await;
+        assert_eq!(given.status, 200, "{number} {}", given.text());
+    }
+    up.settled().await;
+    let up = up.restart().await;
+    let shown = reached("the view", async || {
+        let answer = up.http.get("/openclaw/session/voice:12015550142").await;
+        (answer.status == 200)
+            .then(|| answer.json())
+            .ok_or_else(|| answer.text())
+    })
+    .await;
+    assert_eq!(shown["context"], json!({ "order": 4711, "paid": true }));
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn links_are_made_listed_and_taken_away_over_http() {
+    let up = Up::start(Options::default()).await;
+    let feed = up.observer.feed().await;
+    let ask = async |method: &str, body: &Value| {
+        let json = [("content-type", "application/json")];
+        let body = body.to_string();
+        up.http
+            .send(method, "/openclaw/links", &json, body.as_bytes())
+            .await
+    };
+    let number = "+12015550142";
+    let none = up.http.get("/openclaw/links").await.json();
+    assert_eq!(none, json!({ "links": [], "more": false }));
+    let link = json!({ "number": number, "openclaw_session_id": "VIP", "agent": "front-desk" });
+    let linked = ask("PUT", &link).await;
+    assert_eq!(linked.status, 200, "{}", linked.text());
+    let linked = linked.json();
+    assert_eq!(
+        (&linked["status"], &linked["session_key"]),
+        (&json!("linked"), &json!("agent:front-desk:vip"))
+    );
+    let session = comes_in(&up.http, &feed, "linked", number).await;
+    assert_eq!(session, "agent:front-desk:vip");
+    let listed = up.http.get("/openclaw/links").await.json();
+    let listed = &listed["links"][0];
+    assert_eq!(
+        (&listed["number"], &listed["session"]),
+        (&json!(number), &json!("agent:front-desk:vip"))
+    );
+    let (code, said) = up.tool(&["links"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("+1•••0142  agent:front-desk:vip"), "{said}");
+    assert!(!said.contains(number), "{said}");
+    let (_, said) = up.tool(&["links", "--json"]).await;
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(json["links"][0]["number"], number);
+
+    for (method, body) in [
+        (
+            "PUT",
+            json!({ "number": "911", "openclaw_session_id": "s" }),
+        ),
+        (
+            "PUT",
+            json!({ "number": number, "openclaw_session_id": "a b" }),
+        ),
+        ("PUT", json!({ "number": number })),
+        ("DELETE", json!({})),
+    ] {
+        let answer = ask(method, &body).await;
+        assert_eq!(
+            (answer.status, &*answer.refusal()),
+            (422, "invalid_command")
+        );
+        assert!(!answer.text().contains(number), "{}", answer.text());
+    }
+
+    let unlinked = ask("DELETE", &json!({ "number": number })).await;
+    assert_eq!(
+        (unlinked.status, &unlinked.json()["status"]),
+        (200, &json!("unlinked"))
+    );
+    let per_phone = "agent:main:voice:12015550142";
+    assert_eq!(comes_in(&up.http, &feed, "after", number).await, per_phone);
+    let (_, said) = up.tool(&["links"]).await;
+    assert_eq!(said, "no number is linked to a session\n");
+    assert!(!up.log().contains("5550142"));
+    up.stop().await;
+}

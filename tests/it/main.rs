@@ -23,6 +23,7 @@ mod flood;
 mod guards;
 mod harness;
 mod https;
+mod limits;
 mod links;
 mod metrics;
 mod model;

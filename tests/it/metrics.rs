@@ -214,7 +214,7 @@ async fn the_table_in_the_readme_has_each_metric() {
     let scrape = reached("a canary", async || {
         let scrape = Scrape::of(&up.http).await;
         let all = scrape.sum("voicebus_stream_writable", &[]);
-        if all == 6.0 {
+        if all == 7.0 {
             Ok(scrape)
         } else {
             Err(scrape.text)

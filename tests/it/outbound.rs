@@ -1,9 +1,12 @@
 //! Calls that are asked for: placed once, told of, and never placed again.
 
 mod crashes;
+mod endurance;
 mod faults;
 mod lost;
+mod numbers;
 mod people;
+mod records;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -48,7 +48,6 @@ const PUBLISH: &[(&str, &[User])] = &[
     ("voice.svc.callers.get", &[Ingress, Agent, Plugin, Observer]),
     ("voice.svc.sessions.list", &[Ingress, Agent, Observer]),
     ("voice.svc.commands.get", &[Ingress, Egress, Agent, Plugin]),
-    ("voice.svc.say", &[Ingress, Agent, Plugin]),
     ("voice.svc.dial", &[Ingress, Agent]),
     ("voice.svc.hangup", &[Ingress, Agent]),
     ("voice.svc.say", &[Ingress, Agent]),

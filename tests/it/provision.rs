@@ -222,7 +222,7 @@ async fn an_age_that_was_decided_is_set_on_a_stream_that_exists_and_holds_what_i
 async fn what_the_server_refuses_is_reported_with_its_reason() {
     let (_nats, jetstream) = provisioned().await;
     // Once allowed, a time to live per message cannot be taken back.
-    edit(&jetstream, "KV_VOICE_LINK", "allow_msg_ttl", json!(true)).await;
+    edit(&jetstream, "KV_VOICE_LIMIT", "allow_msg_ttl", json!(true)).await;
     let report = run(&jetstream).await;
     let change = the_change(&report);
     assert_eq!(change.action, Action::CannotChange);

@@ -149,3 +149,35 @@ async fn up_goes_on_with_a_stream_of_inputs_that_was_made_anew() {
     assert_eq!(said_in("CA1"), words(&[12, 22]));
     up.stop().await;
 }
+
+/// Its nats-server stands still, so that leaving in order takes its time.
+#[tokio::test]
+async fn up_that_is_told_twice_leaves_at_once_and_no_run_file_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = vec!["up", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    args.extend(["--nats-listen", "127.0.0.1:0"]);
+    args.extend(["--voice-server", "http://127.0.0.1:1"]);
+    let mut up = Process::start("up", dir.path(), args, &[]);
+    let file = dir.path().join("data/run.json");
+    let run: Value = reached("run.json", async || {
+        let text = std::fs::read(&file).map_err(|error| error.to_string())?;
+        Ok(serde_json::from_slice(&text).unwrap())
+    })
+    .await;
+    let nats = as_pid(u32::try_from(run["nats_pid"].as_u64().unwrap()).unwrap());
+    kill_process(nats, Signal::STOP).unwrap();
+    up.signal(Signal::INT);
+    reached("the first to be heard", async || {
+        let log = up.log();
+        if log.contains("once more to leave at once") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    up.signal(Signal::INT);
+    assert_eq!(up.ended().await.code(), Some(1), "{}", up.log());
+    assert!(!file.exists());
+    kill_process(nats, Signal::CONT).ok();
+}

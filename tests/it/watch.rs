@@ -180,9 +180,12 @@ async fn canaries_are_stored_and_seen_by_nobody() {
     let mut feed = observer.client.subscribe("voice.>").await.unwrap();
     observer.client.flush().await.unwrap();
     for (user, streams) in [
-        (User::Ingress, ["VOICE_IN", "VOICE_CMD"]),
-        (User::Router, ["VOICE_EVENT", "VOICE_DLQ"]),
-        (User::Egress, ["KV_VOICE_INTENT", "KV_VOICE_NUMBER"]),
+        (User::Ingress, &["VOICE_IN", "VOICE_CMD"][..]),
+        (User::Router, &["VOICE_EVENT", "VOICE_DLQ"]),
+        (
+            User::Egress,
+            &["KV_VOICE_INTENT", "KV_VOICE_LINK", "KV_VOICE_NUMBER"],
+        ),
     ] {
         let role = bus.connect(user).await;
         for stream in streams {
@@ -193,7 +196,7 @@ async fn canaries_are_stored_and_seen_by_nobody() {
                 .jetstream
                 .publish_with_headers(subject, headers, "".into());
             let stored = within("a canary", sent.await.unwrap().into_future()).await;
-            assert_eq!(stored.unwrap().stream, stream);
+            assert_eq!(stored.unwrap().stream, *stream);
         }
         role.assert_nothing_denied();
     }

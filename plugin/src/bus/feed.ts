@@ -11,6 +11,7 @@ import {
   ReplayPolicy,
 } from "@nats-io/jetstream";
 import { type NatsConnection, nanos } from "@nats-io/nats-core";
+import { explain } from "../explain.ts";
 import { Lanes } from "../lanes.ts";
 import type { Settings } from "../settings.ts";
 import { readEvent, UnreadableEvent } from "./event.ts";
@@ -100,7 +101,12 @@ export class Feed {
     report: FeedReport,
   ): Promise<Feed> {
     const manager = await jetstreamManager(connection, { checkAPI: false });
-    await ensureConsumer(manager, settings, newest);
+    await ensureConsumer(manager, settings, newest).catch((error: unknown) => {
+      if (!/permissions violation/i.test(explain(error))) throw error;
+      throw new Error(
+        `the NATS user "${settings.user}" may not use the consumer ${settings.consumer} of ${STREAM_EVENT}; check nats.user and nats.consumer against nats/accounts.conf of voicebus`,
+      );
+    });
     const consumer = await jetstream(connection).consumers.get(STREAM_EVENT, settings.consumer);
     return new Feed(manager, consumer, handle, report);
   }

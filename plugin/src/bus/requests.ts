@@ -73,7 +73,7 @@ export class Requests {
    * with an id that was stored before is not carried out again: its outcome is asked for.
    */
   async command(
-    verb: "dial" | "hangup" | "link" | "unlink",
+    verb: "dial" | "hangup" | "say" | "link" | "unlink",
     key: string,
     id: string,
     body: object,

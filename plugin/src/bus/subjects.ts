@@ -9,7 +9,6 @@ export const service = {
   callers: "voice.svc.callers.get",
   command: "voice.svc.commands.get",
   egress: "voice.svc.egress.status",
-  say: "voice.svc.say",
 } as const;
 
 /** All events of a call or a command. */
@@ -18,7 +17,7 @@ export const eventsOf = (subject: string) => `voice.event.${token(subject)}.>`;
 /** What becomes of a command. */
 export const outcomesOf = (intent: string) => `voice.event.${token(intent)}.*.command.*`;
 
-/** What is asked of voicebus: `dial`, `hangup`, `context`, `link`, `unlink`. */
+/** What is asked of voicebus: `dial`, `hangup`, `say`, `context`, `link`, `unlink`. */
 export const command = (verb: string, key: string) => `voice.cmd.${verb}.${token(key)}`;
 
 /** Whether a text is an id as voicebus has them, and so may stand in a subject. */

@@ -8,8 +8,8 @@ const KIND = "notice";
 /** The gateway keeps 20 system events for a session and drops the oldest without a word. */
 const WAITING_MAX = 10;
 const LOOK_EVERY_MS = 2_000;
-/** Nobody wants to be woken for a call of the day before yesterday. */
-const AGE_MAX_MS = 24 * 3_600_000;
+/** A gateway may have been away for a day. Nobody wants to be woken for a call of last week. */
+const AGE_MAX_MS = 72 * 3_600_000;
 
 interface Notice {
   state: "pending" | "queued" | "given";

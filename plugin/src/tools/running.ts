@@ -1,6 +1,6 @@
 import type { Command } from "../bus/event.ts";
-import { intentOf, NobodyAnswers, Refused } from "../bus/requests.ts";
-import { isId, service } from "../bus/subjects.ts";
+import { intentOf } from "../bus/requests.ts";
+import { isId } from "../bus/subjects.ts";
 import { sessionOf } from "./call.ts";
 import { type Answer, type Tool, textOf } from "./tool.ts";
 
@@ -58,25 +58,29 @@ export const voiceSay: Tool = {
     const text = textOf(params, "text");
     if (!isId(call) || !text) return no("A call and a text are needed.");
     const id = intentOf(asker.sessionKey ?? "", asker.toolCallId);
-    try {
-      const { status, command } = await bench
-        .requests()
-        .ask<{ status: string; command?: Command }>(
-          service.say,
-          { call, text, id, wait_ms: 10_000 },
-          12_000,
-        );
-      if (status === "confirmed") return { text: "It is being said.", details: { status, call } };
-      return no(`It was not said: ${command?.reason ?? status}.`, status);
-    } catch (error) {
-      if (error instanceof NobodyAnswers) {
-        return no("Not said: this voicebus, or its call server, cannot say words into a call.");
-      }
-      if (error instanceof Refused) return no(`Not said: ${error.message}.`);
-      throw error;
-    }
+    return said(await bench.requests().command("say", call, id, { id, text }, 10_000), call);
   },
 };
+
+/** What an agent should make of an outcome. */
+export function said(outcome: Command | undefined, call: string): Answer {
+  const reason = outcome?.reason ? ` because ${outcome.reason}` : "";
+  switch (outcome?.status) {
+    case "confirmed":
+      return { text: "It is being said.", details: { status: "confirmed", call } };
+    case "refused":
+      return no(`Not said: refused${reason}.`);
+    case "expired":
+      return no(`Not said: it could not be said in time${reason}.`, "expired");
+    case undefined:
+      return no("It is queued, and said within half a minute or not at all.", "queued");
+    default:
+      return no(
+        `It is not known whether it was said${reason}. Look with voice_calls before you repeat it.`,
+        outcome?.status,
+      );
+  }
+}
 
 function no(text: string, status = "refused"): Answer {
   return { text, details: { status } };

@@ -69,7 +69,13 @@ test("a wrong password is said in one sentence, and a right one is taken without
     assert.match(bad, /^NATS at nats:\/\/127\.0\.0\.1:\d+ does not know the user "plugin"/);
     assert.equal((await gateway.http("/voicebus/status")).status, 503);
 
-    gateway.configure({ nats: { url: voicebus.nats, passwordFile: voicebus.credentials } });
+    const right = { url: voicebus.nats, passwordFile: voicebus.credentials };
+    gateway.configure({ nats: { ...right, consumer: "other" } });
+    await reached("a consumer that is not ours is told", async () =>
+      (await status(world)).problem?.includes("may not use the consumer other of VOICE_EVENT"),
+    );
+
+    gateway.configure({ nats: right });
     await reached("it works again", async () => (await status(world)).state === "working");
   });
 });

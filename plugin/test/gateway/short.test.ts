@@ -26,10 +26,12 @@ const CALLS = 50;
 const WORDS = 6;
 
 test("calls are in their sessions, once and in order, whatever is killed meanwhile", async () => {
-  await inWorld({}, async (world) => {
+  const plugin = { dialling: { allowed: true, numbers: ["+1201*"] } };
+  await inWorld({ plugin }, async (world) => {
     await fiftyCallsAndThreeKills(world);
     await twoCallsShareTheSessionOfTheirNumber(world);
     await aLinkedNumberSpeaksInTheLinkedSession(world);
+    await wordsAreSaidInACallThatGoesOn(world);
     await settled(world);
     assert.deepEqual(await world.voicebus.backlog(), { pending: 0, unacknowledged: 0 });
   });
@@ -106,6 +108,27 @@ async function aLinkedNumberSpeaksInTheLinkedSession(world: World): Promise<void
   await talk(world, "rtc_l1", ["user", "linked"]);
   const said = await heard(world, MAIN, "linked");
   assert.deepEqual(onThePhone(said), ["[on the phone] Caller: linked"]);
+}
+
+async function wordsAreSaidInACallThatGoesOn(world: World): Promise<void> {
+  const { voicebus, gateway } = world;
+  await voicebus.serve("--tap", "--answer-calls=false");
+  await reached("voicebus has found the call server", async () => {
+    const { voiceServer } = await gateway.rpc<{ voiceServer: string }>("voicebus.status");
+    return voiceServer === "healthy";
+  });
+  const asked = { sessionKey: MAIN, idempotencyKey: "call-1" };
+  const placed = await gateway.tool("voice_call", { to: "+12015550123", purpose: "x" }, asked);
+  const call = String(placed.details["call"]);
+  const say = async (which: string, key: string) =>
+    await gateway.tool(
+      "voice_say",
+      { call: which, text: "One moment, please." },
+      { sessionKey: MAIN, idempotencyKey: key },
+    );
+  assert.equal((await say(call, "say-1")).text, "It is being said.");
+  assert.equal((await say(call, "say-1")).text, "It is being said.", "a repeat");
+  assert.equal((await say("rtc_l1", "say-2")).text, "Not said: refused because the call is over.");
 }
 
 async function aWishIsDialledOnce(world: World): Promise<void> {

@@ -71,7 +71,7 @@ export class Voicebus {
   }
 
   /** Starts the stand-in for the call server, which writes down what it dials. */
-  async serve(): Promise<void> {
+  async serve(...args: string[]): Promise<void> {
     const log = join(this.dir, "stand-in.log");
     this.#standIn = new Program(
       BINARY,
@@ -80,6 +80,7 @@ export class Voicebus {
         ...["--listen", `127.0.0.1:${this.#ports.server}`],
         ...["--target", this.http],
         ...["--record", this.dials],
+        ...args,
       ],
       log,
     );
@@ -115,8 +116,12 @@ export class Voicebus {
 
   /** Kills the nats-server alone; voicebus brings it back. */
   killNats(): void {
-    const run = JSON.parse(readFileSync(join(this.dir, "data", "run.json"), "utf8"));
-    process.kill(run.nats_pid, "SIGKILL");
+    process.kill(this.natsPid, "SIGKILL");
+  }
+
+  /** The process of its nats-server. */
+  get natsPid(): number {
+    return JSON.parse(readFileSync(join(this.dir, "data", "run.json"), "utf8")).nats_pid;
   }
 
   async down(): Promise<void> {

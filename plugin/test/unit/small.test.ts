@@ -3,6 +3,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { isTooOld } from "../../src/bus/connection.ts";
 import { conversationOf, readEvent, UnreadableEvent } from "../../src/bus/event.ts";
 import { intentOf } from "../../src/bus/requests.ts";
 import { eventsOf, isId } from "../../src/bus/subjects.ts";
@@ -14,6 +15,7 @@ import { Lanes } from "../../src/lanes.ts";
 import { agentOf } from "../../src/session-key.ts";
 import { readSettings, secretsOf } from "../../src/settings.ts";
 import { tell } from "../../src/tools/call.ts";
+import { said } from "../../src/tools/running.ts";
 import { call, ended } from "./fixtures.ts";
 
 test("an event that cannot be read says why, and nothing of what was said", () => {
@@ -111,6 +113,17 @@ test("the same tool call has the same intent, another one another", () => {
   assert.ok(isId(intentOf("s", "t")));
 });
 
+test("each outcome of words to say is a sentence that an agent can act on", () => {
+  const command = { id: "i", verb: "say", session: "agent:main:main", call: "CA1" };
+  const told = (status: string, reason?: string) =>
+    said({ ...command, status, ...(reason ? { reason } : {}) }, "CA1").text;
+  assert.equal(told("confirmed"), "It is being said.");
+  assert.equal(told("refused", "the call is over"), "Not said: refused because the call is over.");
+  assert.match(told("expired"), /^Not said: it could not be said in time/);
+  assert.match(told("unknown"), /^It is not known whether it was said\. Look with voice_calls/);
+  assert.match(said(undefined, "CA1").text, /^It is queued/);
+});
+
 test("each outcome of a dial is a sentence that an agent can act on", () => {
   const command = { id: "i", verb: "dial", session: "agent:main:main", call: "CA1" };
   const of = (status: string) => tell({ ...command, status, reason: "of x" }, "i", "+12…23").text;
@@ -186,6 +199,13 @@ test("the password comes from the environment or a file, and errors name what to
     /has no password of the user "other"/,
   );
   assert.throws(() => readSettings({ timeZone: "Mars" }, {}), /no time zone/);
+  assert.throws(
+    () => secretsOf(nats({ nkeyFile: path }), {}).natsSeed(),
+    /holds no seed of a user/,
+  );
+  assert.deepEqual(["2.9.25", "2.11.4", "2.12.0", "2.15.1", "3.0.0"].map(isTooOld), [
+    ...[true, true, false, false, false],
+  ]);
 });
 
 test("the defaults are those that the schema tells people", async () => {

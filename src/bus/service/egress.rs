@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{ById, Error, ask, found};
+use crate::bus::envelope::LinkRecord;
 use crate::bus::{Connection, subjects};
 use crate::domain::Timestamp;
 use crate::domain::dial::{Record, State};
@@ -24,7 +25,8 @@ pub struct EgressStatus {
     pub voice_server_version: Option<String>,
     /// Commands being worked on.
     pub in_flight: usize,
-    /// `open` while dials leave; else why they wait: `server-away`, `server-failing`, `safe-mode`.
+    /// `open` while dials leave; else why they wait (`server-away`, `server-failing`, `safe-mode`) or
+    /// are refused (`records-full`).
     #[serde(default)]
     pub dialling: String,
     /// Why nothing is dialled until a person says so: records of dials were lost.
@@ -113,6 +115,16 @@ pub struct UnresolvedAnswer {
     pub intents: Vec<IntentAnswer>,
 }
 
+/// Numbers that are linked to sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinksAnswer {
+    /// They, by session and number.
+    pub links: Vec<LinkRecord>,
+    /// Whether there are more than fit.
+    #[serde(default)]
+    pub more: bool,
+}
+
 /// Names one call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,6 +192,16 @@ pub async fn intent(bus: &Connection, id: &IntentId) -> Result<Option<IntentAnsw
 /// See [`enum@Error`].
 pub async fn unresolved(bus: &Connection) -> Result<UnresolvedAnswer, Error> {
     let subject = subjects::SERVICE_EGRESS_UNRESOLVED;
+    let all = serde_json::json!({});
+    ask(bus, subject, "egress", &all, RECORDS_TIMEOUT).await
+}
+
+/// Asks egress which numbers are linked to which sessions.
+///
+/// # Errors
+/// See [`enum@Error`].
+pub async fn links(bus: &Connection) -> Result<LinksAnswer, Error> {
+    let subject = subjects::SERVICE_EGRESS_LINKS;
     let all = serde_json::json!({});
     ask(bus, subject, "egress", &all, RECORDS_TIMEOUT).await
 }

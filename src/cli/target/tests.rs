@@ -113,6 +113,15 @@ fn elsewhere_the_inbox_is_that_of_the_user_who_gets_in() {
         settings(&target, None),
         said("observer", "Credentials(a.creds)")
     );
+    target.nats.nats_user = Some("agent".to_owned());
+    assert_eq!(
+        settings(&target, None),
+        said("agent", "Credentials(a.creds)")
+    );
+    target.nats.nkey = Some("a.nk".into());
+    assert!(settings(&target, None).unwrap_err().contains("two ways"));
+    target.nats.creds = None;
+    assert_eq!(settings(&target, None), said("agent", "NKey(a.nk)"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::deadline::Deadline;
 use super::{answered, no_view, not_done, not_stored, refused, wait};
+use crate::bus::command::Named;
 use crate::bus::envelope::{CommandSnapshot, DialRequest, Outcome};
 use crate::bus::idempotency::Key;
 use crate::bus::service;
@@ -77,7 +78,8 @@ pub(in crate::ingress) async fn place_call(
     let outcome = match checked {
         Ok(deadline) => {
             request.deadline = deadline;
-            ingress.bus.dial(&intent, &request, wait).await
+            let named = key.as_ref().map_or(Named::Now, |_key| Named::ByCaller);
+            ingress.bus.dial(&intent, named, &request, wait).await
         }
         // It may have been asked for in time, and be asked for again.
         Err(refusal) if key.is_some() => match ingress.bus.told_of_dial(&intent, &request).await {

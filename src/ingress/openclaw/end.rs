@@ -1,5 +1,5 @@
-//! `DELETE /openclaw/call/{id}`: ends the calls of a session, or takes a call back that was not
-//! placed yet.
+//! `DELETE /openclaw/call/{id}`: ends the calls of a session and takes back those that wait, or one
+//! that was not placed yet.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,8 +16,8 @@ use crate::ingress::Ingress;
 /// Most calls that are ended for one session by one request.
 const ENDED_AT_ONCE_MAX: usize = 8;
 
-/// `DELETE /openclaw/call/{id}`: ends the calls of a session. An intent's id takes that call back,
-/// also when the intent itself is still on its way: it is never placed then.
+/// `DELETE /openclaw/call/{id}`: ends the calls of a session, and takes back the dials that it waits
+/// for, as far as egress has told of them. An intent's id takes that call back, also when the intent itself is still on its way: it is never placed then.
 pub(in crate::ingress) async fn end_call(
     State(ingress): State<Ingress>,
     Path(id): Path<String>,
@@ -40,6 +40,17 @@ pub(in crate::ingress) async fn end_call(
     let session = id;
     let key = ingress.session_key(&session)?;
     let view = ingress.session_view(&key).await?;
+    // First those that are not placed yet: they would be calls in a moment.
+    let waiting = view
+        .waiting
+        .iter()
+        .filter_map(|id| IntentId::parse(id).ok());
+    let mut taken_back = Vec::new();
+    for intent in waiting {
+        let stored = ingress.bus.cancel_dial(&intent).await;
+        stored.map_err(|error| not_stored(&error))?;
+        taken_back.push(intent.to_string());
+    }
     let mut ended = Vec::new();
     let mut failure = None;
     for call in view
@@ -64,9 +75,22 @@ pub(in crate::ingress) async fn end_call(
     match (ended.first(), failure) {
         (Some(call), _) => Ok((
             StatusCode::OK,
-            Json(json!({ "status": "canceled", "call_id": call.as_str(), "calls": ended.len() })),
+            Json(json!({
+                "status": "canceled",
+                "call_id": call.as_str(),
+                "calls": ended.len(),
+                "intent_ids": taken_back,
+            })),
         )),
         (None, Some(failure)) => Err(failure),
+        (None, None) if !taken_back.is_empty() => Ok((
+            StatusCode::ACCEPTED,
+            Json(json!({
+                "status": "canceling",
+                "intent_ids": taken_back,
+                "message": "the calls are taken back unless they were placed already; ask at /openclaw/call/{intent}",
+            })),
+        )),
         (None, None) => Err(no_session()),
     }
 }

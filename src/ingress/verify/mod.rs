@@ -53,7 +53,8 @@ pub enum Refusal {
     /// The time is no plain number of seconds.
     #[error("the header `{0}` is not a time in seconds")]
     Time(&'static str),
-    /// Signed too long ago, or in the future: a replay, or a clock that is wrong.
+    /// Signed with a key that is known, but too long ago or in the future: a clock that is wrong, or
+    /// a replay.
     #[error("it was signed {0} s away from now")]
     Stale(i64),
     /// The signature is not one of this scheme.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, consumer};
@@ -9,7 +10,7 @@ use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::{reached, within};
+use super::{PATIENCE, reached, reached_within, within};
 
 /// A message as it came.
 #[derive(Debug, Clone)]
@@ -244,7 +245,12 @@ impl Feed {
 
     /// Waits for an event of one call or command.
     pub async fn hears(&self, log: &str, what: &str) -> Heard {
-        reached(&format!("{what} of {log}"), async || {
+        self.hears_within(PATIENCE, log, what).await
+    }
+
+    /// The same for an event that has reason to take longer.
+    pub async fn hears_within(&self, patience: Duration, log: &str, what: &str) -> Heard {
+        reached_within(patience, &format!("{what} of {log}"), async || {
             let of = self.of(log);
             let found = of.iter().find(|heard| heard.what() == what).cloned();
             found.ok_or_else(|| format!("{:?}", of.iter().map(Heard::what).collect::<Vec<_>>()))
