@@ -45,9 +45,12 @@ def make_site(tmp_path: Path, vendors: Vendors, request: pytest.FixtureRequest) 
 
     yield make
     running = [site for site in made if site.server.process.alive()]
-    faults = [site for site in running if site.server.status()["faults"] != site.expected_faults]
-    for site in made:
-        site.server.stop()
+    try:
+        faults = [site for site in running if site.server.status()["faults"] != site.expected_faults]
+    finally:
+        # One that stays would answer the next test.
+        for site in made:
+            site.server.stop()
     assert not faults, [site.server.process.log.read_text() for site in faults]
 
 

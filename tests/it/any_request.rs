@@ -36,6 +36,7 @@ fn paths() -> impl Strategy<Value = String> {
         "/webhook/openai",
         "/webhook/twilio",
         "/openclaw/context",
+        "/openclaw/say",
         "/openclaw/sessions",
         "/openclaw/session/a",
         "/token/x/call-event",

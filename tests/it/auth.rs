@@ -12,13 +12,14 @@ const COMMAND: &str = "command-token-0123456789";
 const READ: &str = "read-token-0123456789";
 
 /// Every route that is not open to everybody, with the token that opens it.
-const ROUTES: [(&str, &str, &str); 10] = [
+const ROUTES: [(&str, &str, &str); 11] = [
     ("POST", "/call-event", EVENT),
     ("POST", "/webhook/forward", EVENT),
     ("POST", "/v1/events", EVENT),
     ("POST", "/sync-transcript", EVENT),
     ("POST", "/openclaw/call", COMMAND),
     ("POST", "/openclaw/context", COMMAND),
+    ("POST", "/openclaw/say", COMMAND),
     ("DELETE", "/openclaw/call/agent:main:nobody", COMMAND),
     ("GET", "/openclaw/sessions", READ),
     ("GET", "/openclaw/session/agent:main:nobody", READ),
