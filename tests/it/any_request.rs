@@ -36,7 +36,6 @@ fn paths() -> impl Strategy<Value = String> {
         "/webhook/openai",
         "/webhook/twilio",
         "/openclaw/context",
-        "/openclaw/say",
         "/openclaw/sessions",
         "/openclaw/session/a",
         "/token/x/call-event",
