@@ -168,7 +168,7 @@ impl Ingress {
         let id = verified.map_err(|refusal| self.refuse("own", &parts.headers, refusal))?;
         if parts.method == Method::POST {
             let id = id.get().as_str();
-            self.stands_for("own", id, &body).await?;
+            self.stands_for(id, &body).await?;
             let id = SignedId(id.to_owned());
             parts.extensions.insert(id);
         }

@@ -1,7 +1,8 @@
-//! The ids that senders have signed: each stands for one content, whoever sends it again.
+//! The ids that our own senders have signed: each stands for one content, whoever sends it again.
 //!
 //! A sender that tries again says the same again, so that an id with another content is a mistake of
-//! the sender's or a forgery with its key. Neither may be taken for a repetition in silence.
+//! the sender's or a forgery with its key. Neither may be taken for a repetition in silence. (Vendors
+//! promise an id for each event, and not the same bytes for each try: they are not held to this.)
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
@@ -54,13 +55,8 @@ impl Ingress {
     ///
     /// # Errors
     /// 409 when it stands for another.
-    pub(super) async fn stands_for(
-        &self,
-        scheme: &'static str,
-        id: &str,
-        body: &[u8],
-    ) -> Result<(), Error> {
-        let name = hex(format!("{scheme}\n{id}").as_bytes());
+    pub(super) async fn stands_for(&self, id: &str, body: &[u8]) -> Result<(), Error> {
+        let name = hex(id.as_bytes());
         let digest = hex(body);
         let is_same = match self.signed_ids.look(&name, &digest) {
             Some(is_same) => is_same,
@@ -78,7 +74,7 @@ impl Ingress {
             return Ok(());
         }
         self.counters.ids_reused.fetch_add(1, Ordering::Relaxed);
-        warn!(scheme, id, "a signed id comes again with another body");
+        warn!(id, "a signed id comes again with another body");
         self.counted(Err(Error::new(
             StatusCode::CONFLICT,
             "id_reused",

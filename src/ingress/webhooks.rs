@@ -24,7 +24,7 @@ const TWILIO: Sender = Sender(2);
 #[utoipa::path(post, path = "/webhook/openai", tag = "webhooks", request_body = OpenAiEvent,
     security(("openai" = [])),
     responses(
-        (status = 200, body = EventTaken), (status = 401, body = Refusal), (status = 409, body = Refusal)
+        (status = 200, body = EventTaken), (status = 401, body = Refusal)
     ))]
 pub(super) async fn openai(
     State(ingress): State<Ingress>,
@@ -41,8 +41,6 @@ pub(super) async fn openai(
     let verified = standard_webhooks::verify(keys, &headers, &body, now);
     let message = verified.map_err(|refusal| ingress.refuse("openai", &headers, refusal))?;
     ingress.settings.doors.limits.check_sender(OPENAI)?;
-    let id = message.get().id;
-    ingress.stands_for("openai", id, &body).await?;
     let parsed = openai::parse(&message).map_err(|error| refused(&error));
     let taken = ingress.take(ingress.counted(parsed)?, None, &body).await?;
     Ok(Json(taken.answer("accepted")))

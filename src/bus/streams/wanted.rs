@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn every_file_parses_and_every_partition_has_its_consumer() {
         assert_eq!(partitions(), 32);
-        assert_eq!(streams(&Options::default()).unwrap().len(), 8);
+        assert_eq!(streams(&Options::default()).unwrap().len(), 9);
         let consumers = consumers();
         assert_eq!(consumers.len(), 34);
         assert_eq!(consumers[31].config["durable_name"], "p31");
