@@ -71,7 +71,7 @@ async fn a_backlog_that_a_slow_server_does_not_get_through_is_not_dialled_late()
     let delay = Fault::Delay(Duration::from_secs(1));
     scene.server.always(Route::Dial, Some(delay));
     let egress = scene.egress(scene.address, &LIMITS).await;
-    let deadline = Utc::now() + TimeDelta::seconds(8);
+    let deadline = Utc::now() + TimeDelta::seconds(5);
     for number in 0..count {
         let dial = json!({
             "to": format!("+1201555{number:04}"), "session": "s",
@@ -84,7 +84,14 @@ async fn a_backlog_that_a_slow_server_does_not_get_through_is_not_dialled_late()
     assert!(confirmed > 0 && expired > 0, "{confirmed} {expired}");
     let dials = scene.server.calls();
     assert_eq!(dials.len(), confirmed);
-    let late: Vec<_> = dials.iter().filter(|dial| dial.at > deadline).collect();
+    // The way from the last look at the deadline to the server is the window that nobody can close
+    // from this side: some milliseconds, and here room for a machine that is busy with other tests.
+    // Whoever did not look would dial for two seconds more.
+    let window = TimeDelta::seconds(1);
+    let late: Vec<_> = dials
+        .iter()
+        .filter(|dial| dial.at > deadline + window)
+        .collect();
     assert!(late.is_empty(), "{late:?} after {deadline}");
     scene.clear(egress).await;
 }
