@@ -144,7 +144,7 @@ fn of_document() -> OpenApiRouter<Document> {
     behind(OpenApiRouter::new().routes(routes!(openapi)), READING)
 }
 
-/// What there is to say about [`routes`].
+/// What there is to say about [`routes()`].
 #[must_use]
 pub fn described() -> OpenApi {
     let mut document = of_health().merge(of_metrics()).into_openapi();
